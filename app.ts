@@ -1,0 +1,137 @@
+/** The table of contents: which plugins there are, how they are wired to each other, which routes there are. */
+import { randomUUID } from 'node:crypto'
+import cors from '@fastify/cors'
+import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import type { Config } from './config.ts'
+import type { MarketSource } from './domain/market.ts'
+import { RANKING_MODEL } from './domain/ranking.ts'
+import { CACHE_TYPES } from './monitoring/catalogue.ts'
+import { createMeters } from './monitoring/meters.ts'
+import pkg from './package.json' with { type: 'json' }
+import cache from './plugins/cache/index.ts'
+import errors, { clientErrorHandler, frameworkErrors } from './plugins/errors.ts'
+import health from './plugins/health.ts'
+import market from './plugins/market.ts'
+import metrics from './plugins/metrics/index.ts'
+import model, { type Manifest, type OpenSession } from './plugins/model/index.ts'
+import openapi from './plugins/openapi.ts'
+import ranking from './plugins/ranking.ts'
+import rateLimit from './plugins/rate-limit/index.ts'
+import validation from './plugins/validation.ts'
+import healthRoutes from './routes/health.ts'
+import indexRoutes from './routes/index.ts'
+import metricsRoutes from './routes/metrics.ts'
+import modelsRoutes from './routes/models.ts'
+import predictionsRoutes from './routes/predictions.ts'
+import rankingRoutes from './routes/ranking.ts'
+import tickersRoutes from './routes/tickers.ts'
+import { openCsvSource } from './sources/csv.ts'
+import { simulatedSource } from './sources/simulated.ts'
+
+/** What tests and the server replace. */
+export interface Overrides {
+  logger?: FastifyServerOptions['logger']
+  /** Instead of the configured source. */
+  source?: MarketSource
+  /** Instead of onnxruntime-node. */
+  openSession?: OpenSession
+  /** The clock. */
+  now?: () => Date
+}
+
+const NAME = 'Trading Fun API'
+const MEBIBYTE = 1024 * 1024
+
+/**
+ * The whole service, ready to `inject` or `listen`. What it opened is closed again if the boot fails.
+ * @throws the coded error of the plugin that could not start
+ */
+export async function buildApp(config: Config, overrides: Overrides = {}): Promise<FastifyInstance> {
+  const app = Fastify({
+    logger: overrides.logger ?? { level: config.LOG_LEVEL },
+    genReqId: () => randomUUID(),
+    bodyLimit: MEBIBYTE,
+    requestTimeout: 10_000,
+    // Node looks for late headers and bodies every 30 s by default, so that its deadlines come up to 30 s late.
+    http: { headersTimeout: 9000, connectionsCheckingInterval: 1000 },
+    frameworkErrors,
+    clientErrorHandler
+  })
+  try {
+    await assemble(app, config, overrides)
+    await app.ready()
+    return app
+  } catch (error) {
+    await app.close()
+    throw error
+  }
+}
+
+async function assemble(app: FastifyInstance, config: Config, overrides: Overrides): Promise<void> {
+  const { now = () => new Date() } = overrides
+  const source = overrides.source ?? (await openSource(app, config, now))
+
+  // Metrics first: what is registered before is not counted.
+  await app.register(metrics, { endpoint: '/prometheus' })
+  const meters = createMeters(app.metrics)
+
+  await app.register(validation)
+  await app.register(cors, {
+    origin: config.CORS_ORIGINS.includes('*') ? '*' : config.CORS_ORIGINS,
+    exposedHeaders: ['x-request-id', 'retry-after', 'ratelimit-limit', 'ratelimit-remaining', 'ratelimit-reset']
+  })
+  await app.register(openapi, { title: NAME, description: pkg.description, version: pkg.version, tags: TAGS })
+  await app.register(rateLimit, {
+    max: config.RATE_LIMIT_RPM,
+    exempt: ['/prometheus', '/openapi.json', '/docs', '/docs/*'],
+    ...meters.rateLimit
+  })
+  await app.register(errors)
+  await app.register(cache, { types: [...CACHE_TYPES], maxBytes: config.CACHE_MAX_BYTES, ...meters.cache })
+  await app.register(market, { source, ...meters.market })
+  await app.register(model, {
+    repository: config.MODEL_DIR,
+    refuse: (manifest) => refusal(manifest, source, config),
+    advice: 'Train one: npm run train -- --data DIR --out models; or set ALLOW_SIMULATED_MODEL=1.',
+    ...(overrides.openSession && { openSession: overrides.openSession }),
+    ...meters.model
+  })
+  await app.register(ranking, { ttl: config.RANKING_TTL_SECONDS * 1000, now, ...meters.ranking })
+  await app.register(health, { checks: { model: () => app.model.names.includes(RANKING_MODEL) } })
+  meters.watch(app, { service: pkg.name, version: pkg.version })
+
+  const about = { name: NAME, version: pkg.version, description: pkg.description }
+  await app.register(indexRoutes, about)
+  await app.register(predictionsRoutes)
+  await app.register(rankingRoutes)
+  await app.register(tickersRoutes)
+  await app.register(modelsRoutes)
+  await app.register(healthRoutes)
+  await app.register(metricsRoutes, { requestsPerMinute: config.RATE_LIMIT_RPM })
+}
+
+async function openSource(app: FastifyInstance, config: Config, now: () => Date): Promise<MarketSource> {
+  if (config.MARKET_SOURCE === 'simulated') {
+    app.log.warn({ seed: config.SIMULATION_SEED }, 'prices are simulated: set MARKET_SOURCE for real ones')
+    return simulatedSource({ seed: config.SIMULATION_SEED, now })
+  }
+  return openCsvSource({
+    directory: config.MARKET_DATA_DIR!,
+    log: (report) => app.log.warn(report, 'rows of a price file were dropped')
+  })
+}
+
+/** A model that was trained on the simulator knows nothing of real prices, and the other way round. */
+function refusal(manifest: Manifest, source: MarketSource, config: Config): string | undefined {
+  if (manifest.source === source.kind) return undefined
+  if (source.kind === 'historical' && config.ALLOW_SIMULATED_MODEL) return undefined
+  return `was trained on ${manifest.source} prices, and MARKET_SOURCE=${source.name} has ${source.kind} ones`
+}
+
+const TAGS = [
+  { name: 'rankings', description: 'Universes and their order' },
+  { name: 'predictions', description: 'One stock, or one feature vector' },
+  { name: 'tickers', description: 'Names, prices and ranges' },
+  { name: 'models', description: 'What predicts, and what it is worth' },
+  { name: 'operations', description: 'Health, metrics, self-description' }
+]

@@ -1,0 +1,135 @@
+/**
+ * The environment as a frozen object. The only reader of `process.env`: every setting of the service is declared here, with
+ * its bounds, default and meaning; the README's table and .env.example are made from it.
+ */
+import { resolve } from 'node:path'
+import { type Static, type TUnsafe, Type } from '@sinclair/typebox'
+import { Ajv, type ErrorObject } from 'ajv'
+
+function oneOf<const V extends readonly string[]>(values: V, options: object): TUnsafe<V[number]> {
+  return Type.Unsafe<V[number]>({ type: 'string', enum: values, ...options })
+}
+
+/** Settings by the name of their environment variable. */
+export const ConfigSchema = Type.Object(
+  {
+    HOST: Type.String({ default: '127.0.0.1', minLength: 1, description: 'Address to listen on; `0.0.0.0` for all.' }),
+    PORT: Type.Integer({
+      default: 8000,
+      minimum: 0,
+      maximum: 65_535,
+      description: 'Port to listen on; 0 takes a free one.'
+    }),
+    LOG_LEVEL: oneOf(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], {
+      default: 'info',
+      description: 'Least severity that is logged.'
+    }),
+    CORS_ORIGINS: Type.Array(Type.String({ pattern: '^(https?://[^/\\s]+|\\*|null)$' }), {
+      default: ['http://localhost:3000', 'http://localhost:5173', 'http://localhost:5174'],
+      description: 'Comma-separated origins whose pages may call the API; `*` for all.'
+    }),
+    MARKET_SOURCE: oneOf(['simulated', 'csv'], {
+      default: 'simulated',
+      description: '`simulated`: the embedded market. `csv`: a folder of real prices.'
+    }),
+    MARKET_DATA_DIR: Type.Optional(
+      Type.String({ minLength: 1, description: 'Folder of `<MARKET>/<TICKER>.csv` for `MARKET_SOURCE=csv`.' })
+    ),
+    SIMULATION_SEED: Type.Integer({
+      default: 1,
+      minimum: 0,
+      maximum: 4_294_967_295,
+      description: 'Which simulated market; the same seed gives the same prices.'
+    }),
+    MODEL_DIR: Type.String({ default: 'models', minLength: 1, description: 'The model repository.' }),
+    ALLOW_SIMULATED_MODEL: Type.Boolean({
+      default: false,
+      description: 'Let a model trained on the simulator score real prices; every reply then carries a warning.'
+    }),
+    RATE_LIMIT_RPM: Type.Integer({
+      default: 60,
+      minimum: 1,
+      maximum: 1_000_000_000,
+      description: 'Requests a minute that one client may make to one route.'
+    }),
+    CACHE_MAX_BYTES: Type.Integer({
+      default: 67_108_864,
+      minimum: 1024,
+      maximum: 17_179_869_184,
+      description: 'Bytes that the cache may hold.'
+    }),
+    RANKING_TTL_SECONDS: Type.Integer({
+      default: 60,
+      minimum: 0,
+      maximum: 86_400,
+      description: 'How long a ranking is served from the cache; 0 ranks anew for every request.'
+    }),
+    SHUTDOWN_DELAY_SECONDS: Type.Integer({
+      default: 11,
+      minimum: 0,
+      maximum: 300,
+      description:
+        'After SIGTERM, how long requests are still taken while `/health/ready` says no: longer than a scrape interval. SIGINT does not wait.'
+    }),
+    SHUTDOWN_TIMEOUT_SECONDS: Type.Integer({
+      default: 10,
+      minimum: 1,
+      maximum: 300,
+      description: 'How long requests in flight may take to finish after that, before the process exits with 1.'
+    })
+  },
+  { additionalProperties: false }
+)
+
+export type Config = Readonly<Static<typeof ConfigSchema>>
+
+/** Every wrong setting, a line each. */
+export class ConfigError extends Error {
+  readonly code = 'TF_ERR_CONFIG'
+  readonly problems: readonly string[]
+
+  constructor(problems: readonly string[]) {
+    super(`Invalid configuration:\n${problems.map((problem) => `  ${problem}`).join('\n')}`)
+    this.problems = problems
+  }
+}
+
+const schemas: Readonly<Record<string, { type?: string; default?: unknown }>> = ConfigSchema.properties
+
+/** A setting's text as its schema's type; what can't be converted stays text, and fails the check. */
+function convert(text: string, type: string | undefined): unknown {
+  if (type === 'integer') return /^-?\d+$/.test(text) ? Number(text) : text
+  if (type === 'boolean')
+    return ({ true: true, 1: true, false: false, 0: false } as Record<string, unknown>)[text] ?? text
+  if (type === 'array') return text.split(',').map((item) => item.trim())
+  return text
+}
+
+function describe({ instancePath, message, params }: ErrorObject, env: NodeJS.ProcessEnv): string {
+  const [, name = ''] = instancePath.split('/')
+  const allowed = Array.isArray(params['allowedValues']) ? `: ${params['allowedValues'].join(', ')}` : ''
+  return `${name}=${env[name]} ${message}${allowed}`
+}
+
+/**
+ * Reads the settings; an empty variable counts as not set, as Compose's `${PORT:-}` leaves it.
+ * @throws ConfigError with every wrong setting.
+ */
+export function loadConfig(env: NodeJS.ProcessEnv): Config {
+  const values: Record<string, unknown> = {}
+  for (const [name, { type, default: fallback }] of Object.entries(schemas)) {
+    const text = env[name]
+    if (text !== undefined && text.trim() !== '') values[name] = convert(text.trim(), type)
+    else if (fallback !== undefined) values[name] = fallback
+  }
+  const check = new Ajv({ allErrors: true }).compile<Config>(ConfigSchema)
+  const problems = check(values) ? [] : check.errors!.map((error) => describe(error, env))
+  if (values['MARKET_SOURCE'] === 'csv' && values['MARKET_DATA_DIR'] === undefined) {
+    problems.push('MARKET_DATA_DIR must be set for MARKET_SOURCE=csv')
+  }
+  if (problems.length > 0) throw new ConfigError(problems)
+
+  // The model repository of the project is found wherever the service is started; a folder that is given is the caller's.
+  const base = env['MODEL_DIR'] === undefined ? import.meta.dirname : process.cwd()
+  return Object.freeze({ ...(values as Config), MODEL_DIR: resolve(base, String(values['MODEL_DIR'])) })
+}

@@ -1,0 +1,35 @@
+/** Order and percentiles of scored symbols. */
+
+/** The model that rankings and predictions are made with. */
+export const RANKING_MODEL = 'outperform'
+
+/** One symbol's score. */
+export interface Scored {
+  symbol: string
+  probability: number
+}
+
+/** A scored symbol in its place: 1 is the most probable; percentile as in `percentileOf`. */
+export type Ranked<T extends Scored> = T & { rank: number; percentile: number }
+
+/**
+ * Share of the other members that a probability beats, in percent, a tie counting half: 100 is the best, 0 the worst, 50
+ * for a member on its own. `members` holds the probability itself.
+ */
+export function percentileOf(probability: number, members: readonly number[]): number {
+  if (members.length < 2) return 50
+  let below = 0
+  let equal = 0
+  for (const other of members) {
+    if (other < probability) below++
+    else if (other === probability) equal++
+  }
+  return (100 * (below + Math.max(equal - 1, 0) / 2)) / (members.length - 1)
+}
+
+/** Sorts by probability, the highest first, ties by symbol, and numbers the places from 1. */
+export function rank<T extends Scored>(scored: readonly T[]): Ranked<T>[] {
+  const sorted = scored.toSorted((a, b) => b.probability - a.probability || (a.symbol < b.symbol ? -1 : 1))
+  const members = sorted.map(({ probability }) => probability)
+  return sorted.map((item, i) => ({ ...item, rank: i + 1, percentile: percentileOf(item.probability, members) }))
+}

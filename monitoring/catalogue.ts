@@ -1,0 +1,114 @@
+/**
+ * Every metric of this service: name, type, help, labels with their closed value sets, buckets. The handles that write them
+ * are made from it (a typo in a name, label or value does not compile), and so are the checks of docs, rules and dashboards.
+ * An empty label set is one that is known at boot: countries are the universes of the market source.
+ */
+import { FETCH_ERRORS, MARKET_SOURCES } from '../domain/market.ts'
+import { type Catalogue, httpCatalogue } from '../plugins/metrics/index.ts'
+
+/** What the cache holds: the values of `cache_type`. */
+export const CACHE_TYPES = ['ranking'] as const
+
+/** The models: the values of `model_type`. */
+export const MODEL_TYPES = ['outperform'] as const
+
+/** The country of a ranking of a client's own tickers. */
+export const CUSTOM_COUNTRY = 'custom'
+
+/** The bounds of the monitoring guide, which queries name, and finer ones: without them every quantile of a fast service is the first bound. */
+const INFERENCE_SECONDS = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1]
+const PROBABILITIES = [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]
+
+export const catalogue = {
+  ...httpCatalogue,
+  model_predictions_total: {
+    type: 'counter',
+    help: 'Rows scored, by model.',
+    labels: { model_type: MODEL_TYPES }
+  },
+  model_prediction_duration_seconds: {
+    type: 'histogram',
+    help: 'Seconds of one inference, of however many rows.',
+    labels: { model_type: MODEL_TYPES },
+    buckets: INFERENCE_SECONDS
+  },
+  model_prediction_probability: {
+    type: 'histogram',
+    help: 'Probabilities predicted.',
+    buckets: PROBABILITIES
+  },
+  model_batch_size: {
+    type: 'histogram',
+    help: 'Rows of one inference.',
+    labels: { model_type: MODEL_TYPES },
+    buckets: [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 4096]
+  },
+  model_queue_depth: {
+    type: 'gauge',
+    help: 'Rows that wait for an inference.',
+    labels: { model_type: MODEL_TYPES }
+  },
+  model_loaded: { type: 'gauge', help: '1: the model answers; 0: it does not.' },
+  model_info: {
+    type: 'gauge',
+    help: 'Always 1; the labels say which version answers and what it was trained on.',
+    labels: { model_type: MODEL_TYPES, version: [], source: ['simulated', 'historical'] }
+  },
+  cache_hits_total: { type: 'counter', help: 'Lookups that the cache answered.', labels: { cache_type: CACHE_TYPES } },
+  cache_misses_total: {
+    type: 'counter',
+    help: 'Lookups that had to wait for a load, their own or another one under way.',
+    labels: { cache_type: CACHE_TYPES }
+  },
+  cache_size_bytes: { type: 'gauge', help: 'Bytes that the cache holds.', labels: { cache_type: CACHE_TYPES } },
+  ranking_generation_duration_seconds: {
+    type: 'histogram',
+    help: 'Seconds to make a ranking that was not in the cache; country custom: tickers of a client.',
+    labels: { country: [] },
+    buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 10, 30, 60, 120]
+  },
+  ranking_tickers_processed: {
+    type: 'histogram',
+    help: 'Tickers of one ranking, skipped ones included.',
+    buckets: [10, 25, 50, 100, 200, 500]
+  },
+  crypto_fetch_duration_seconds: {
+    type: 'histogram',
+    help: 'Seconds of one fetch of coins.',
+    buckets: [0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30]
+  },
+  crypto_items_fetched: { type: 'histogram', help: 'Coins of one fetch.', buckets: [20, 50, 100, 200, 250] },
+  ai_analysis_requests_total: {
+    type: 'counter',
+    help: 'Analyses answered; cached yes: without asking the language model.',
+    labels: { cached: ['yes', 'no'] }
+  },
+  ai_analysis_duration_seconds: {
+    type: 'histogram',
+    help: 'Seconds of one analysis by the language model.',
+    buckets: [1, 5, 10, 20, 30, 60]
+  },
+  ai_analysis_tokens_used: {
+    type: 'histogram',
+    help: 'Tokens of one analysis, as the language model reports them.',
+    buckets: [100, 500, 1000, 2000, 5000, 10_000]
+  },
+  data_fetch_duration_seconds: {
+    type: 'histogram',
+    help: 'Seconds of one fetch from a market source.',
+    labels: { source: MARKET_SOURCES },
+    buckets: [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30]
+  },
+  data_fetch_errors_total: {
+    type: 'counter',
+    help: 'Symbols for which a source had no answer.',
+    labels: { source: MARKET_SOURCES, error_type: FETCH_ERRORS }
+  },
+  rate_limit_exceeded_total: {
+    type: 'counter',
+    help: 'Requests refused with 429, by route template.',
+    labels: { endpoint: [] }
+  },
+  openai_configured: { type: 'gauge', help: '1: a language model is configured; 0: none is.' },
+  system_info: { type: 'gauge', help: 'Always 1; the labels say what runs.', labels: { service: [], version: [] } }
+} as const satisfies Catalogue

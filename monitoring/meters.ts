@@ -1,0 +1,98 @@
+/**
+ * Where events become numbers: the callbacks that the plugins report to, and the gauges that are read at each scrape. The
+ * plugins know nothing of metrics, and each metric of the catalogue is written here (HTTP's own by the metrics plugin).
+ */
+import type { FastifyInstance } from 'fastify'
+import { FETCH_ERRORS, type FetchError, MARKET_SOURCES, type MarketSourceName } from '../domain/market.ts'
+import { RANKING_MODEL } from '../domain/ranking.ts'
+import type { Metrics } from '../plugins/metrics/index.ts'
+import type { Manifest, Run } from '../plugins/model/index.ts'
+import { CACHE_TYPES, CUSTOM_COUNTRY, MODEL_TYPES, catalogue } from './catalogue.ts'
+
+/** A value a key: what is bound once and looked up by a plain string afterwards. */
+function bind<K extends string, V>(keys: readonly K[], make: (key: K) => V): Readonly<Record<string, V>> {
+  return Object.fromEntries(keys.map((key) => [key, make(key)]))
+}
+
+/** The callbacks of each plugin's options, and `watch` for what is read rather than reported. */
+export interface Meters {
+  cache: Record<'onHit' | 'onStale' | 'onMiss' | 'onCoalesced', (type: string) => void>
+  market: { onFetch: (source: MarketSourceName, seconds: number, errors: readonly FetchError[]) => void }
+  model: { onRun: (manifest: Manifest, run: Run) => void }
+  ranking: { onRanking: (country: string | undefined, seconds: number, tickers: number) => void }
+  rateLimit: { onExceeded: (event: { endpoint: string }) => void }
+  /** Sets the gauges of an app whose plugins are all there, and makes the series of label sets that are known only now. */
+  watch: (app: FastifyInstance, about: { service: string; version: string }) => void
+}
+
+/** Registers the catalogue; to be called before the plugins that report. */
+export function createMeters(metrics: Metrics): Meters {
+  const m = metrics.define(catalogue)
+  const hits = bind(CACHE_TYPES, (cache_type) => m.cache_hits_total.labels({ cache_type }))
+  const misses = bind(CACHE_TYPES, (cache_type) => m.cache_misses_total.labels({ cache_type }))
+  const fetches = bind(MARKET_SOURCES, (source) => ({
+    seconds: m.data_fetch_duration_seconds.labels({ source }),
+    errors: bind(FETCH_ERRORS, (error_type) => m.data_fetch_errors_total.labels({ source, error_type }))
+  }))
+  const models = bind(MODEL_TYPES, (model_type) => ({
+    seconds: m.model_prediction_duration_seconds.labels({ model_type }),
+    rows: m.model_batch_size.labels({ model_type }),
+    predictions: m.model_predictions_total.labels({ model_type })
+  }))
+  const probability = m.model_prediction_probability.labels({})
+  const tickersProcessed = m.ranking_tickers_processed.labels({})
+  const onHit = (type: string): void => hits[type]!.inc()
+  const onMiss = (type: string): void => misses[type]!.inc()
+
+  return {
+    // Answered at once is a hit, made to wait is a miss.
+    cache: { onHit, onStale: onHit, onMiss, onCoalesced: onMiss },
+    market: {
+      onFetch(source, seconds, errors) {
+        fetches[source]!.seconds.observe(seconds)
+        for (const error of errors) fetches[source]!.errors[error]!.inc()
+      }
+    },
+    model: {
+      onRun({ name }, { seconds, rows, scores }) {
+        models[name]!.seconds.observe(seconds)
+        if (scores === undefined) return
+        models[name]!.rows.observe(rows)
+        models[name]!.predictions.inc(rows)
+        for (const p of scores.probability) probability.observe(p)
+      }
+    },
+    ranking: {
+      onRanking(country = CUSTOM_COUNTRY, seconds, tickers) {
+        m.ranking_generation_duration_seconds.labels({ country }).observe(seconds)
+        tickersProcessed.observe(tickers)
+      }
+    },
+    rateLimit: {
+      onExceeded: ({ endpoint }) => m.rate_limit_exceeded_total.labels({ endpoint }).inc()
+    },
+    watch(app, about) {
+      m.system_info.labels(about).set(1)
+      m.openai_configured.labels({}).set(0)
+      const loaded = m.model_loaded.labels({})
+      m.model_loaded.onCollect(() => loaded.set(app.model.names.includes(RANKING_MODEL) ? 1 : 0))
+      const bytes = bind(CACHE_TYPES, (cache_type) => m.cache_size_bytes.labels({ cache_type }))
+      m.cache_size_bytes.onCollect(() => {
+        for (const [type, stats] of Object.entries(app.cache.stats())) bytes[type]!.set(stats.bytes)
+      })
+      const depths = bind(MODEL_TYPES, (model_type) => m.model_queue_depth.labels({ model_type }))
+      m.model_queue_depth.onCollect(() => {
+        for (const [name, depth] of Object.entries(depths)) depth.set(app.model.queueDepth(name))
+      })
+      for (const model_type of MODEL_TYPES) {
+        const { version, source } = app.model.serving(model_type).manifest
+        m.model_info.labels({ model_type, version, source }).set(1)
+      }
+      for (const country of [...app.market.universes.map(({ name }) => name), CUSTOM_COUNTRY]) {
+        m.ranking_generation_duration_seconds.labels({ country })
+      }
+      m.rate_limit_exceeded_total.labels({ endpoint: 'unmatched' })
+      app.addHook('onRoute', ({ url }) => void m.rate_limit_exceeded_total.labels({ endpoint: url }))
+    }
+  }
+}

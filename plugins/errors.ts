@@ -1,0 +1,110 @@
+/** Errors as RFC 9457 problems, one shape for all, also for requests that no hook ever sees. */
+import { randomUUID } from 'node:crypto'
+import { STATUS_CODES } from 'node:http'
+import type { Socket } from 'node:net'
+import createError from '@fastify/error'
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import type { Problem } from '../schemas/problem.ts'
+
+export const PROBLEM_TYPE = 'application/problem+json; charset=utf-8'
+
+export const TF_ERR_NOT_FOUND = createError<[string, string]>('TF_ERR_NOT_FOUND', 'There is no route %s %s', 404)
+
+type FieldError = NonNullable<Problem['errors']>[number]
+
+/** Which field is wrong: where Ajv points to, and for a missing or unknown property its name. */
+function fieldErrors({ validation, validationContext = 'body' }: FastifyError): FieldError[] | undefined {
+  return validation?.map(({ instancePath, keyword, params, message }) => {
+    const path = instancePath.split('/').slice(1)
+    const field = (...names: unknown[]): string => [...path, ...names].join('.')
+    if (keyword === 'required')
+      return { in: validationContext, field: field(params['missingProperty']), message: 'is missing' }
+    if (keyword === 'additionalProperties') {
+      return {
+        in: validationContext,
+        field: field(params['additionalProperty']),
+        message: 'is not a field that is known here'
+      }
+    }
+    return { in: validationContext, field: field(), message: message! }
+  })
+}
+
+function problemOf(error: FastifyError, instance: string, requestId: string): Problem {
+  const status = error.statusCode !== undefined && error.statusCode >= 400 ? error.statusCode : 500
+  const errors = fieldErrors(error)
+  // A coded 502 to 504 says what its own plugin wrote; the text of any other failure is the log's, not the client's.
+  const mayTell = status < 500 || (status > 500 && error.code?.startsWith('TF_ERR_'))
+  const detail = errors?.map(({ field, message }) => `${field === '' ? 'the body' : field} ${message}`).join('; ')
+  return {
+    type: 'about:blank',
+    title: STATUS_CODES[status] ?? 'Error',
+    status,
+    detail:
+      detail ?? (mayTell ? error.message : 'The service failed to answer; its log has the cause under the request id.'),
+    instance,
+    code: mayTell && error.code !== undefined ? error.code : 'TF_ERR_INTERNAL',
+    request_id: requestId,
+    ...(errors && { errors })
+  }
+}
+
+function send(error: FastifyError, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const problem = problemOf(error, request.url, request.id)
+  if (problem.status >= 500) request.log.error({ err: error }, 'request failed')
+  else request.log.debug({ err: error }, 'request refused')
+  const { headers } = error as { headers?: Record<string, string> }
+  return reply
+    .code(problem.status)
+    .headers({ ...headers, 'x-request-id': request.id })
+    .type(PROBLEM_TYPE)
+    .serializer(JSON.stringify)
+    .send(problem)
+}
+
+/** For Fastify's `frameworkErrors`: bad URLs and over-long parameters, which run no hook. */
+export function frameworkErrors(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
+  send(error, request, reply)
+}
+
+const PARSER_STATUS: Record<string, number> = { HPE_HEADER_OVERFLOW: 431, ERR_HTTP_REQUEST_TIMEOUT: 408 }
+
+/** For Fastify's `clientErrorHandler`: what Node's parser refuses, before there is a request. */
+export function clientErrorHandler(error: NodeJS.ErrnoException, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy()
+    return
+  }
+  const status = PARSER_STATUS[error.code ?? ''] ?? 400
+  const id = randomUUID()
+  const title = STATUS_CODES[status]!
+  const problem: Problem = {
+    type: 'about:blank',
+    title,
+    status,
+    detail: status === 400 ? 'The request is not HTTP' : title,
+    instance: '',
+    code: 'TF_ERR_CLIENT',
+    request_id: id
+  }
+  const body = JSON.stringify(problem)
+  socket.end(
+    `HTTP/1.1 ${status} ${title}\r\ncontent-type: ${PROBLEM_TYPE}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n` +
+      `x-request-id: ${id}\r\nconnection: close\r\n\r\n${body}`
+  )
+}
+
+async function errors(fastify: FastifyInstance): Promise<void> {
+  fastify.addHook('onRequest', (request, reply, done) => {
+    reply.header('x-request-id', request.id)
+    done()
+  })
+  fastify.setErrorHandler(send)
+  // Limited too: guessing urls must not be free.
+  fastify.setNotFoundHandler({ preHandler: fastify.rateLimit() }, (request) => {
+    throw new TF_ERR_NOT_FOUND(request.method, request.url)
+  })
+}
+
+export default fp(errors, { name: 'errors', fastify: '5.x', dependencies: ['@trading-fun/rate-limit'] })

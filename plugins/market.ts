@@ -1,0 +1,78 @@
+/** Prices, quotes and universes: `fastify.market`, over whichever source the service is configured with. */
+import createError from '@fastify/error'
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import type { Candles, Fetched, FetchError, MarketSource, Quote, Universe } from '../domain/market.ts'
+
+/** What `fastify.market` offers: the source, timed, and its universes by name. */
+export interface Market extends MarketSource {
+  /** @throws TF_ERR_MARKET_UNKNOWN_COUNTRY with the list of what there is. */
+  universe(name: string): Universe
+  /** The error for a symbol that the source has no answer for. */
+  failure(symbol: string, error: FetchError): Error
+  /** The smallest universe that a symbol belongs to: what its percentile is taken in. */
+  homeOf(symbol: string): Universe | undefined
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Decorated by the `market` plugin. */
+    market: Market
+  }
+}
+
+export interface MarketOptions {
+  source: MarketSource
+  /** Called after each fetch; the application wires it to metrics. */
+  onFetch?: (source: MarketSource['name'], seconds: number, errors: readonly FetchError[]) => void
+}
+
+export const TF_ERR_MARKET_UNKNOWN_COUNTRY = createError<[string, string]>(
+  'TF_ERR_MARKET_UNKNOWN_COUNTRY',
+  'Unknown country %s; there are: %s',
+  400
+)
+
+export const TF_ERR_MARKET_UNKNOWN_TICKER = createError<[string]>(
+  'TF_ERR_MARKET_UNKNOWN_TICKER',
+  'Unknown ticker %s',
+  404
+)
+export const TF_ERR_MARKET_SOURCE = createError<[string, string]>(
+  'TF_ERR_MARKET_SOURCE',
+  'The price source has no answer for %s (%s)',
+  502
+)
+
+async function market(fastify: FastifyInstance, { source, onFetch }: MarketOptions): Promise<void> {
+  const bySize = source.universes.toSorted((a, b) => a.symbols.length - b.symbols.length)
+
+  async function timed<T>(fetch: () => Promise<Map<string, Fetched<T>>>): Promise<Map<string, Fetched<T>>> {
+    const started = performance.now()
+    const fetched = await fetch()
+    const errors = [...fetched.values()].flatMap((part) => (part.ok ? [] : [part.error]))
+    onFetch?.(source.name, (performance.now() - started) / 1000, errors)
+    return fetched
+  }
+
+  const decorator: Market = {
+    name: source.name,
+    kind: source.kind,
+    universes: source.universes,
+    universe(name) {
+      const found = source.universes.find((universe) => universe.name === name)
+      if (found) return found
+      throw new TF_ERR_MARKET_UNKNOWN_COUNTRY(name, source.universes.map((universe) => universe.name).join(', '))
+    },
+    failure: (symbol, error) =>
+      error === 'not_found' ? new TF_ERR_MARKET_UNKNOWN_TICKER(symbol) : new TF_ERR_MARKET_SOURCE(symbol, error),
+    homeOf: (symbol) => bySize.find((universe) => universe.symbols.includes(symbol)),
+    instrument: (symbol) => source.instrument(symbol),
+    history: async (symbols, days): Promise<Map<string, Fetched<Candles>>> =>
+      timed(async () => source.history(symbols, days)),
+    quotes: async (symbols): Promise<Map<string, Fetched<Quote>>> => timed(async () => source.quotes(symbols))
+  }
+  fastify.decorate('market', Object.freeze(decorator))
+}
+
+export default fp(market, { name: 'market', fastify: '5.x' })

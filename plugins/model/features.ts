@@ -1,0 +1,52 @@
+/** Feature vectors against their manifest: by name, complete, finite. */
+import { type TObject, Type } from '@sinclair/typebox'
+import { TF_ERR_MODEL_INPUT } from './errors.ts'
+import type { Manifest } from './manifest.ts'
+
+/**
+ * JSON schema of `{name: value}` for one vector: every feature required, a finite number, nothing else. `finite` is a
+ * keyword that the validator must know (JSON has no Infinity, but `1e999` parses to it).
+ */
+export function featuresSchema({ features }: Manifest): TObject {
+  const properties = features.map(({ name, description, unit, quantiles }) => {
+    const range = { 'x-quantiles': quantiles, 'x-unit': unit }
+    return [name, Type.Number({ description, finite: true, ...range })] as const
+  })
+  return Type.Object(Object.fromEntries(properties), { additionalProperties: false })
+}
+
+/**
+ * A named vector as the model's input row.
+ * @throws TF_ERR_MODEL_INPUT naming the first feature that is missing, unknown, or no finite float32.
+ */
+export function toVector({ features }: Manifest, record: Readonly<Record<string, number>>): Float32Array {
+  const unknown = Object.keys(record).find((name) => !features.some((feature) => feature.name === name))
+  if (unknown !== undefined) throw new TF_ERR_MODEL_INPUT(`features/${unknown} is not a feature of this model`)
+  const vector = Float32Array.from(features, ({ name }) => {
+    if (!Object.hasOwn(record, name)) throw new TF_ERR_MODEL_INPUT(`features/${name} is missing`)
+    return record[name]!
+  })
+  checkVectors(features, vector)
+  return vector
+}
+
+/** @throws TF_ERR_MODEL_INPUT if the rows are not whole, or name and row of the first value that is not finite in float32. */
+export function checkVectors(features: Manifest['features'], vectors: Float32Array): void {
+  const width = features.length
+  if (vectors.length === 0 || vectors.length % width !== 0) {
+    throw new TF_ERR_MODEL_INPUT(`${vectors.length} values are no whole rows of ${width} features`)
+  }
+  for (let i = 0; i < vectors.length; i++) {
+    if (!Number.isFinite(vectors[i]!)) {
+      const row = vectors.length === width ? '' : ` of row ${Math.floor(i / width)}`
+      throw new TF_ERR_MODEL_INPUT(`features/${features[i % width]!.name}${row} must be a finite number (float32)`)
+    }
+  }
+}
+
+/** Names of the features of a row outside their p0_5 to p99_5 in the training rows: the model extrapolates there. */
+export function outOfRange({ features }: Manifest, vector: Float32Array): string[] {
+  return features
+    .filter(({ quantiles }, i) => vector[i]! < quantiles.p0_5 || vector[i]! > quantiles.p99_5)
+    .map(({ name }) => name)
+}

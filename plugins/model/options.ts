@@ -1,0 +1,37 @@
+import { type Static, Type } from '@sinclair/typebox'
+import { Value } from '@sinclair/typebox/value'
+import { TF_ERR_MODEL_OPTIONS } from './errors.ts'
+
+/** The plain options with their defaults; the README's table is made from it. */
+export const ModelOptionsSchema = Type.Object(
+  {
+    repository: Type.String({ minLength: 1, description: 'Folder of the model repository.' }),
+    maxBatchRows: Type.Integer({
+      minimum: 1,
+      maximum: 65_536,
+      default: 4096,
+      description: 'Rows of one run at the most; a larger request runs alone.'
+    }),
+    maxQueueRows: Type.Integer({
+      minimum: 1,
+      maximum: 1_048_576,
+      default: 65_536,
+      description: 'Rows that may wait for a run, a model; beyond them a request is refused with 503.'
+    })
+  },
+  { additionalProperties: false }
+)
+
+export type ModelData = Static<typeof ModelOptionsSchema>
+
+/** Keys that `register` adds on its own; they are never the plugin's. */
+const REGISTER_KEYS = ['prefix', 'logLevel', 'logSerializers']
+
+/** Fills defaults, then checks: a typo must not become a default. */
+export function parseOptions(raw: object): Readonly<ModelData> {
+  const own = Object.entries(raw).filter(([key, value]) => !REGISTER_KEYS.includes(key) && value !== undefined)
+  const options = Value.Default(ModelOptionsSchema, Object.fromEntries(own))
+  const first = Value.Errors(ModelOptionsSchema, options).First()
+  if (first) throw new TF_ERR_MODEL_OPTIONS(`${first.path.slice(1)}: ${first.message}`)
+  return Object.freeze(options as ModelData)
+}

@@ -1,0 +1,125 @@
+/** One loaded model version: opened, checked against its manifest, warmed up and self-tested before anyone may ask it. */
+import { TF_ERR_MODEL_INFERENCE, TF_ERR_MODEL_SELF_TEST, TF_ERR_MODEL_SIGNATURE } from './errors.ts'
+import { toVector } from './features.ts'
+import type { Manifest } from './manifest.ts'
+
+/** A row's answers: `probability` of the manifest's label, and its log-odds, `margin`. One of each a row. */
+export interface Scores {
+  probability: Float32Array
+  margin: Float32Array
+}
+
+/** A tensor's description: -1 is a dimension that is free. */
+export interface Signature {
+  name: string
+  type: string
+  shape: readonly number[]
+}
+
+/** All that this plugin asks of an inference runtime. Tests hand in a fake; a worker pool would be another one. */
+export interface ModelSession {
+  readonly inputs: readonly Signature[]
+  readonly outputs: readonly Signature[]
+  /** Scores `rows` vectors, row-major in `features`. */
+  run(features: Float32Array, rows: number): Promise<Scores>
+  release(): Promise<void>
+}
+
+/** Opens a session from the bytes of a model.onnx. */
+export type OpenSession = (bytes: Uint8Array) => Promise<ModelSession>
+
+/** Runs of the warm-up, each of one row and of many: first calls allocate and plan. */
+const WARM_UP_RUNS = 3
+const WARM_UP_ROWS = 64
+/** The self-test's values are float32 results; other processors round the last bits differently. */
+const SELF_TEST_TOLERANCE = 1e-5
+
+/** Opens a session on onnxruntime-node, one thread a run: its pool slows single rows down and rankings are short. */
+export const openOnnxSession: OpenSession = async (bytes) => {
+  const { InferenceSession, Tensor } = await import('onnxruntime-node')
+  const session = await InferenceSession.create(bytes, { intraOpNumThreads: 1, interOpNumThreads: 1 })
+  const describe = (metadata: typeof session.inputMetadata): Signature[] =>
+    metadata.map((tensor) => ({
+      name: tensor.name,
+      type: tensor.isTensor ? tensor.type : 'not a tensor',
+      shape: tensor.isTensor ? tensor.shape.map((size) => (typeof size === 'number' ? size : -1)) : []
+    }))
+  return {
+    inputs: describe(session.inputMetadata),
+    outputs: describe(session.outputMetadata),
+    async run(features, rows) {
+      const input = new Tensor('float32', features, [rows, features.length / rows])
+      const { probability, margin } = await session.run({ features: input })
+      return { probability: probability!.data as Float32Array, margin: margin!.data as Float32Array }
+    },
+    release: async () => session.release()
+  }
+}
+
+function checkSignature(session: ModelSession, { name, version, features }: Manifest): void {
+  const expected = [
+    { tensors: session.inputs, kind: 'input', name: 'features', width: features.length },
+    { tensors: session.outputs, kind: 'output', name: 'probability', width: 1 },
+    { tensors: session.outputs, kind: 'output', name: 'margin', width: 1 }
+  ]
+  for (const { tensors, kind, name: tensorName, width } of expected) {
+    const tensor = tensors.find((candidate) => candidate.name === tensorName)
+    const found = tensors
+      .map((candidate) => `${candidate.name} ${candidate.type}[${candidate.shape.join()}]`)
+      .join(', ')
+    const fits =
+      tensor?.type === 'float32' && tensor.shape.length === 2 && tensor.shape[0] === -1 && tensor.shape[1] === width
+    if (!fits) {
+      throw new TF_ERR_MODEL_SIGNATURE(
+        `${name}/${version}`,
+        `needs the ${kind} ${tensorName} float32[-1,${width}], has ${found || 'none'}`
+      )
+    }
+  }
+}
+
+/** @throws TF_ERR_MODEL_INFERENCE if there is not one finite score a row, or a probability is outside 0..1. */
+export function checkScores({ probability, margin }: Scores, rows: number): void {
+  if (probability.length !== rows || margin.length !== rows) {
+    throw new TF_ERR_MODEL_INFERENCE(
+      `${rows} rows gave ${probability.length} probabilities and ${margin.length} margins`
+    )
+  }
+  for (let i = 0; i < rows; i++) {
+    // Written so that NaN fails it.
+    if (!(probability[i]! >= 0 && probability[i]! <= 1) || !Number.isFinite(margin[i]!)) {
+      throw new TF_ERR_MODEL_INFERENCE(`row ${i} scored ${probability[i]} with margin ${margin[i]}`)
+    }
+  }
+}
+
+async function selfTest(session: ModelSession, manifest: Manifest): Promise<void> {
+  for (const [i, { features, probability }] of manifest.self_test.entries()) {
+    const scores = await session.run(toVector(manifest, features), 1)
+    checkScores(scores, 1)
+    const scored = scores.probability[0]!
+    if (Math.abs(scored - probability) > SELF_TEST_TOLERANCE) {
+      throw new TF_ERR_MODEL_SELF_TEST(`${manifest.name}/${manifest.version}`, i, probability, scored)
+    }
+  }
+}
+
+/**
+ * Opens a version and proves that it works; what it opened is released if it does not.
+ * @throws TF_ERR_MODEL_SIGNATURE, TF_ERR_MODEL_SELF_TEST, TF_ERR_MODEL_INFERENCE, or the runtime's own error.
+ */
+export async function loadSession(open: OpenSession, bytes: Uint8Array, manifest: Manifest): Promise<ModelSession> {
+  const session = await open(bytes)
+  try {
+    checkSignature(session, manifest)
+    const width = manifest.features.length
+    for (let run = 0; run < WARM_UP_RUNS; run++) {
+      for (const rows of [1, WARM_UP_ROWS]) await session.run(new Float32Array(rows * width), rows)
+    }
+    await selfTest(session, manifest)
+    return session
+  } catch (error) {
+    await session.release()
+    throw error
+  }
+}

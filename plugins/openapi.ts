@@ -1,0 +1,32 @@
+/** The API described by itself: OpenAPI 3.1 at /openapi.json, browsable at /docs. */
+import swagger from '@fastify/swagger'
+import swaggerUi from '@fastify/swagger-ui'
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+
+export interface OpenapiOptions {
+  title: string
+  description: string
+  version: string
+  /** What the routes' `tags` mean. */
+  tags: readonly { name: string; description: string }[]
+}
+
+// The package's own policy upgrades insecure requests, which breaks the page on plain http.
+const CSP =
+  "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; object-src 'none'; frame-ancestors 'self'"
+
+async function openapi(fastify: FastifyInstance, { title, description, version, tags }: OpenapiOptions): Promise<void> {
+  await fastify.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: { title, description, version, license: { name: 'MIT', identifier: 'MIT' } },
+      servers: [{ url: '/' }],
+      tags: [...tags]
+    }
+  })
+  await fastify.register(swaggerUi, { routePrefix: '/docs', staticCSP: CSP, logLevel: 'warn' })
+  fastify.get('/openapi.json', { schema: { hide: true } }, async () => fastify.swagger())
+}
+
+export default fp(openapi, { name: 'openapi', fastify: '5.x' })

@@ -1,0 +1,214 @@
+/** Rankings and predictions from prices: histories, features once, one batched inference. Decorates `fastify.ranking`. */
+import createError from '@fastify/error'
+import type { Static } from '@sinclair/typebox'
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import { FEATURES, HISTORY_BARS, latestFeatures } from '../domain/features.ts'
+import type { Candles } from '../domain/market.ts'
+import { RANKING_MODEL, percentileOf, rank } from '../domain/ranking.ts'
+import { signalOf } from '../domain/signals.ts'
+import type { ModelReference, Warning } from '../schemas/market.ts'
+import type { Ranking, SkipReason, TickerPrediction } from '../schemas/ranking.ts'
+import type { CacheEntry } from './cache/index.ts'
+import type { Manifest } from './model/index.ts'
+
+/** What `fastify.ranking` offers. Symbols are canonical. */
+export interface Rankings {
+  /** The ranking of a universe, from the cache while it is fresh. @throws TF_ERR_MARKET_UNKNOWN_COUNTRY */
+  ofUniverse(country: string): Promise<CacheEntry<Ranking>>
+  /** The ranking of symbols of one's own choice among themselves. */
+  ofSymbols(symbols: readonly string[]): Promise<Ranking>
+  /** One symbol, with its place in the smallest universe it belongs to. @throws TF_ERR_RANKING_SHORT_HISTORY, Market.failure */
+  predict(symbol: string): Promise<TickerPrediction>
+  /** The model as replies name it. */
+  describe(manifest: Manifest): Static<typeof ModelReference>
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Decorated by the `ranking` plugin. */
+    ranking: Rankings
+  }
+}
+
+export interface RankingOptions {
+  /** Milliseconds for which a universe's ranking is fresh. */
+  ttl: number
+  /** The clock. */
+  now?: () => Date
+  /** Called after each ranking that was made; country is undefined for symbols of a client's own. */
+  onRanking?: (country: string | undefined, seconds: number, tickers: number) => void
+}
+
+export const TF_ERR_RANKING_SHORT_HISTORY = createError<[string]>(
+  'TF_ERR_RANKING_SHORT_HISTORY',
+  '%s has too short a history: a year of daily prices is needed',
+  422
+)
+
+/** Prices older than this are worth a warning: longer than any exchange's holidays. */
+const OLD_DAYS = 7
+const DAY = 86_400_000
+
+interface Scored {
+  symbol: string
+  probability: number
+  price: number
+  asOf: string
+  vector: Float32Array
+}
+
+interface Skipped {
+  ticker: string
+  reason: SkipReason
+}
+
+type Warned = Static<typeof Warning>
+
+async function ranking(fastify: FastifyInstance, options: RankingOptions): Promise<void> {
+  const { ttl, now = () => new Date(), onRanking } = options
+  const { market, model, cache } = fastify
+
+  const describe: Rankings['describe'] = ({ name, version, label, horizon_days, trained_at, source }) => ({
+    name,
+    version,
+    label,
+    horizon_days,
+    trained_at,
+    source
+  })
+
+  /** One pass: what can be scored is scored in one inference, the rest is named with its reason. */
+  async function score(
+    symbols: readonly string[]
+  ): Promise<{ scored: Scored[]; skipped: Skipped[]; manifest: Manifest }> {
+    const histories = await market.history(symbols, HISTORY_BARS)
+    const scored: Scored[] = []
+    const skipped: Skipped[] = []
+    for (const [symbol, history] of histories) {
+      const vector = history.ok ? latestFeatures(history.value.adjClose) : undefined
+      if (history.ok && vector) scored.push({ symbol, probability: Number.NaN, vector, ...lastPrice(history.value) })
+      else skipped.push({ ticker: symbol, reason: history.ok ? 'short_history' : history.error })
+    }
+    if (scored.length === 0) return { scored, skipped, manifest: model.serving(RANKING_MODEL).manifest }
+
+    const vectors = new Float32Array(scored.length * FEATURES.length)
+    scored.forEach(({ vector }, i) => vectors.set(vector, i * FEATURES.length))
+    const { probability, manifest } = await model.predict(RANKING_MODEL, vectors)
+    scored.forEach((item, i) => (item.probability = probability[i]!))
+    return { scored, skipped, manifest }
+  }
+
+  async function make(symbols: readonly string[], country: string | undefined): Promise<Ranking> {
+    const started = performance.now()
+    const { scored, skipped, manifest } = await score(symbols)
+    const failed = skipped.filter(({ reason }) => reason !== 'not_found' && reason !== 'short_history').length
+    const reply: Ranking = {
+      ranking: rank(scored).map((row) => ({
+        rank: row.rank,
+        ticker: row.symbol,
+        name: market.instrument(row.symbol)?.name ?? row.symbol,
+        sector: market.instrument(row.symbol)?.sector ?? null,
+        prob: row.probability,
+        signal: signalOf(row.probability),
+        percentile: row.percentile,
+        price: row.price,
+        currency: market.instrument(row.symbol)?.currency ?? null,
+        as_of: row.asOf
+      })),
+      skipped,
+      coverage: 1 - failed / symbols.length,
+      country: country ?? null,
+      source: market.name,
+      data_as_of: newest(scored),
+      model: describe(manifest),
+      warnings: warnings(manifest, scored)
+    }
+    onRanking?.(country, (performance.now() - started) / 1000, symbols.length)
+    return reply
+  }
+
+  function warnings(manifest: Manifest, scored: readonly Scored[]): Warned[] {
+    const found: Warned[] = []
+    if (market.kind === 'simulated') {
+      found.push({ code: 'simulated_data', message: 'Prices are invented by a seeded simulator.' })
+    } else if (manifest.source === 'simulated') {
+      found.push({
+        code: 'simulated_model',
+        message: 'The model was trained on invented prices: its numbers mean nothing here.'
+      })
+    }
+    const oldest = new Date(now().getTime() - OLD_DAYS * DAY).toISOString().slice(0, 10)
+    const old = scored.filter(({ asOf }) => asOf < oldest)
+    if (old.length > 0) {
+      const message = `${old.length} of ${scored.length} prices are older than ${OLD_DAYS} days; as_of says how old.`
+      found.push({ code: 'old_prices', message })
+    }
+    return found
+  }
+
+  async function ofUniverse(country: string): Promise<CacheEntry<Ranking>> {
+    const universe = market.universe(country)
+    const { version } = model.serving(RANKING_MODEL).manifest
+    return cache.wrap('ranking', `${version}:${country}`, { ttl }, async () => make(universe.symbols, country))
+  }
+
+  async function predict(symbol: string): Promise<TickerPrediction> {
+    const { scored, skipped, manifest } = await score([symbol])
+    const [one] = scored
+    if (one === undefined) {
+      const { reason } = skipped[0]!
+      throw reason === 'short_history' ? new TF_ERR_RANKING_SHORT_HISTORY(symbol) : market.failure(symbol, reason)
+    }
+
+    const universe = market.homeOf(symbol)
+    const members = universe === undefined ? undefined : (await ofUniverse(universe.name)).value.ranking
+    const strange = model.outOfRange(RANKING_MODEL, one.vector)
+    const extrapolates = {
+      code: 'feature_out_of_range',
+      message: `Outside the middle 99 % of what the model was trained on: ${strange.join(', ')}.`
+    }
+    return {
+      ticker: symbol,
+      prob: one.probability,
+      signal: signalOf(one.probability),
+      percentile:
+        members === undefined
+          ? null
+          : percentileOf(
+              one.probability,
+              members.map(({ prob }) => prob)
+            ),
+      universe: universe?.name ?? null,
+      features: Object.fromEntries(FEATURES.map(({ name }, i) => [name, one.vector[i]!])),
+      price: one.price,
+      currency: market.instrument(symbol)?.currency ?? null,
+      as_of: one.asOf,
+      source: market.name,
+      model: describe(manifest),
+      warnings: [...warnings(manifest, scored), ...(strange.length > 0 ? [extrapolates] : [])]
+    }
+  }
+
+  const decorator: Rankings = { ofUniverse, ofSymbols: async (symbols) => make(symbols, undefined), predict, describe }
+  fastify.decorate('ranking', Object.freeze(decorator))
+}
+
+function lastPrice({ close, dates }: Candles): { price: number; asOf: string } {
+  return { price: close.at(-1)!, asOf: dates.at(-1)! }
+}
+
+function newest(scored: readonly Scored[]): string | null {
+  return (
+    scored
+      .map(({ asOf }) => asOf)
+      .toSorted()
+      .at(-1) ?? null
+  )
+}
+
+export default fp(ranking, {
+  name: 'ranking',
+  fastify: '5.x',
+  dependencies: ['market', '@trading-fun/model', '@trading-fun/cache']
+})

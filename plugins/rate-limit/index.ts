@@ -1,0 +1,130 @@
+/** `@trading-fun/rate-limit`: a preset over @fastify/rate-limit. One window for each client and route, coded errors. */
+import rateLimit, { type FastifyRateLimitStore, normalizeIP } from '@fastify/rate-limit'
+import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
+import fp from 'fastify-plugin'
+import {
+  TF_ERR_RATE_LIMIT_EXCEEDED,
+  TF_ERR_RATE_LIMIT_OPTIONS,
+  TF_ERR_RATE_LIMIT_QUOTA,
+  TF_ERR_RATE_LIMIT_REGISTERED
+} from './errors.ts'
+import { QuotaSchema, type RateLimitData, RateLimitOptionsSchema, parseOptions } from './options.ts'
+import { type RateLimitStats, createWindows, windowKey } from './windows.ts'
+
+export * from './errors.ts'
+export { RateLimitOptionsSchema } from './options.ts'
+export type { RateLimitStats } from './windows.ts'
+
+/** What a route costs, in its `config.quota`. A client may make max(atLeast, floor(max / weight)) requests a window. */
+export interface Quota {
+  /** How many plain requests one to this route is worth. @default 1 */
+  weight?: number
+  /** What a client may do in any case, however small `max` is and however large `weight`. @default 1 */
+  atLeast?: number
+}
+
+/** All have defaults. */
+export interface RateLimitOptions extends Partial<RateLimitData> {
+  /** Called for every request that is refused. `endpoint`: the route as declared, or `unmatched`. */
+  onExceeded?: (refused: { endpoint: string; method: string }) => void
+  /** Milliseconds of a clock that never goes back. @default performance.now */
+  now?: () => number
+}
+
+export interface RateLimiter {
+  stats(): RateLimitStats
+}
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Decorated by `@trading-fun/rate-limit`. */
+    rateLimiter: RateLimiter
+  }
+  interface FastifyContextConfig {
+    /** The route's part in the rate limit of `@trading-fun/rate-limit`; false: none. */
+    quota?: Quota | false
+  }
+}
+
+const UNMATCHED = 'unmatched'
+
+async function rateLimitPreset(fastify: FastifyInstance, options: RateLimitOptions): Promise<void> {
+  // The library would keep the decorators of the first registration, and their settings, without a word.
+  if (fastify.hasDecorator('rateLimit')) throw new TF_ERR_RATE_LIMIT_REGISTERED()
+  const { onExceeded, now = () => performance.now(), ...data } = options
+  for (const [name, given] of Object.entries({ onExceeded, now })) {
+    if (given !== undefined && typeof given !== 'function') {
+      throw new TF_ERR_RATE_LIMIT_OPTIONS(`${name}: Expected function`)
+    }
+  }
+  const { max, timeWindow, exempt, ipv6Subnet, maxWindows } = parseOptions(
+    RateLimitOptionsSchema,
+    data,
+    (detail) => new TF_ERR_RATE_LIMIT_OPTIONS(detail)
+  )
+  const windows = createWindows(maxWindows, now)
+
+  await fastify.register(rateLimit, {
+    global: false,
+    max,
+    timeWindow,
+    enableDraftSpec: true,
+    store: class implements FastifyRateLimitStore {
+      incr: FastifyRateLimitStore['incr'] = (key, done, length) => {
+        const { requests, left } = windows.count(key, length)
+        done(null, { current: requests, ttl: left })
+      }
+      // Keys hold the endpoint: routes can share one store, with one bound.
+      child = (): FastifyRateLimitStore => this
+    },
+    keyGenerator: (request) => windowKey(clientOf(request, ipv6Subnet), endpointOf(request)),
+    errorResponseBuilder: (_request, { ttl }) => new TF_ERR_RATE_LIMIT_EXCEEDED(Math.ceil(ttl / 1000)),
+    onExceeded: (request) => onExceeded?.({ endpoint: request.routeOptions.url ?? UNMATCHED, method: request.method })
+  })
+
+  fastify.addHook('onRoute', (route) => {
+    const allowed = allowance(route, max)
+    if (allowed === undefined || exempt.some((url) => route.url.startsWith(`${url}/`))) return
+    // First of the route's own hooks: what they cost is what the limit is for.
+    route.onRequest = [fastify.rateLimit({ max: allowed }), route.onRequest ?? []].flat()
+  })
+  warnOfProxy(fastify)
+  fastify.decorate('rateLimiter', Object.freeze<RateLimiter>({ stats: () => windows.stats() }))
+}
+
+/** Requests a window to this route; undefined: no limit. `config.rateLimit: false` is how other plugins say it. */
+function allowance(route: RouteOptions, max: number): number | undefined {
+  const { quota = {}, rateLimit: foreign } = route.config ?? {}
+  if (quota === false || foreign === false) return undefined
+  const refuse = (detail: string): Error => new TF_ERR_RATE_LIMIT_QUOTA(`${String(route.method)} ${route.url}`, detail)
+  if (foreign !== undefined) throw refuse('config.rateLimit: use config.quota')
+  const { weight, atLeast } = parseOptions(QuotaSchema, quota, refuse)
+  return Math.max(atLeast, Math.floor(max / weight))
+}
+
+/** A Unix socket has no address: its peers are one client. */
+function clientOf(request: FastifyRequest, ipv6Subnet: number): string {
+  const ip: string | undefined = request.ip
+  return ip === undefined ? 'local' : normalizeIP(ip, ipv6Subnet)
+}
+
+/** HEAD costs what GET costs, or it would double the budget. Unmatched requests share one window, or each url had one. */
+function endpointOf({ method, routeOptions: { url } }: FastifyRequest): string {
+  return url === undefined ? UNMATCHED : `${method === 'HEAD' ? 'GET' : method} ${url}`
+}
+
+/** Says once that a forwarded address is not believed: behind a proxy all clients are then one. */
+function warnOfProxy(fastify: FastifyInstance): void {
+  let warned = false
+  fastify.addHook('onRequest', async (request) => {
+    if (warned || request.headers['x-forwarded-for'] === undefined || request.ip !== request.socket.remoteAddress)
+      return
+    warned = true
+    request.log.warn(
+      { peer: request.ip },
+      'X-Forwarded-For from a peer that trustProxy does not name: all its clients share one rate limit'
+    )
+  })
+}
+
+export default fp(rateLimitPreset, { name: '@trading-fun/rate-limit', fastify: '5.x' })

@@ -1,0 +1,65 @@
+export interface RateLimitStats {
+  /** Windows open now: one for each client and endpoint. */
+  windows: number
+  /** Clients with an open window. */
+  clients: number
+  /** Endpoints with an open window; all unmatched requests are one endpoint, GET and HEAD of a route too. */
+  endpoints: number
+  /** Open windows dropped since the start because `maxWindows` was reached: their clients began anew. */
+  evictions: number
+}
+
+export interface Windows {
+  /** Counts a request: the requests in its window, this one included, and the milliseconds left of it. */
+  count(key: string, timeWindow: number): { requests: number; left: number }
+  stats(): RateLimitStats
+}
+
+/** The key of a window. A client has no space in it. */
+export function windowKey(client: string, endpoint: string): string {
+  return `${client} ${endpoint}`
+}
+
+/**
+ * At most `limit` windows, in the order in which they were opened. So the ended ones are in front and are dropped as
+ * new ones open: memory follows the traffic. If all are open the oldest makes room, whose client gains least by it.
+ */
+export function createWindows(limit: number, now: () => number): Windows {
+  const windows = new Map<string, { requests: number; endsAt: number }>()
+  let evictions = 0
+
+  function makeRoom(): void {
+    for (const [key, window] of windows) {
+      const open = window.endsAt > now()
+      if (open && windows.size < limit) return
+      if (open) evictions++
+      windows.delete(key)
+    }
+  }
+
+  return Object.freeze<Windows>({
+    count(key, timeWindow) {
+      const window = windows.get(key)
+      const left = window ? window.endsAt - now() : 0
+      if (window && left > 0) return { requests: ++window.requests, left }
+      // Deleted first, so that it goes to the end of the order.
+      windows.delete(key)
+      makeRoom()
+      windows.set(key, { requests: 1, endsAt: now() + timeWindow })
+      return { requests: 1, left: timeWindow }
+    },
+    stats() {
+      const clients = new Set<string>()
+      const endpoints = new Set<string>()
+      let open = 0
+      for (const [key, { endsAt }] of windows) {
+        if (endsAt <= now()) continue
+        const space = key.indexOf(' ')
+        clients.add(key.slice(0, space))
+        endpoints.add(key.slice(space + 1))
+        open++
+      }
+      return { windows: open, clients: clients.size, endpoints: endpoints.size, evictions }
+    }
+  })
+}

@@ -1,0 +1,110 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { Type } from '@sinclair/typebox'
+import fp from 'fastify-plugin'
+import { RANKING_MODEL } from '../domain/ranking.ts'
+import { Finite } from '../schemas/finite.ts'
+
+const Count = Type.Integer({ minimum: 0 })
+
+const Series = Type.Object({
+  labels: Type.Record(Type.String(), Type.String()),
+  value: Type.Optional(Finite()),
+  count: Type.Optional(Count),
+  sum: Type.Optional(Finite()),
+  buckets: Type.Optional(Type.Record(Type.String(), Count, { description: 'Cumulative counts by upper bound.' }))
+})
+
+const CacheStats = Type.Object({
+  entries: Count,
+  bytes: Count,
+  hits: Count,
+  stale: Count,
+  coalesced: Count,
+  misses: Count,
+  loads: Count,
+  errors: Count,
+  rescued: Count,
+  evictions: Count,
+  oversized: Count
+})
+
+export interface MetricsRoutesOptions {
+  /** The configured rate limit. */
+  requestsPerMinute: number
+}
+
+const metrics: FastifyPluginAsyncTypebox<MetricsRoutesOptions> = async (fastify, { requestsPerMinute }) => {
+  fastify.get(
+    '/metrics',
+    {
+      logLevel: 'warn',
+      config: { quota: false },
+      schema: {
+        tags: ['operations'],
+        summary: 'The numbers of /prometheus as JSON, and a few that need no query',
+        response: {
+          200: Type.Object({
+            cache_stats: Type.Object({
+              backend: Type.String(),
+              in_memory_keys: Count,
+              types: Type.Record(Type.String(), CacheStats)
+            }),
+            rate_limiter_stats: Type.Object({
+              tracked_ips: Count,
+              tracked_endpoints: Count,
+              requests_per_minute: Count
+            }),
+            model_info: Type.Object({
+              path: Type.String(),
+              loaded: Type.Boolean(),
+              name: Type.String(),
+              version: Type.String()
+            }),
+            process: Type.Object({
+              pid: Count,
+              uptime_seconds: Finite(),
+              memory_rss_bytes: Count,
+              heap_used_bytes: Count
+            }),
+            metrics: Type.Array(
+              Type.Object({ name: Type.String(), help: Type.String(), type: Type.String(), series: Type.Array(Series) })
+            )
+          })
+        }
+      }
+    },
+    async () => {
+      const types = fastify.cache.stats()
+      const { clients, endpoints } = fastify.rateLimiter.stats()
+      const { file, manifest } = fastify.model.serving(RANKING_MODEL)
+      const { rss, heapUsed } = process.memoryUsage()
+      return {
+        cache_stats: {
+          backend: 'in-memory',
+          in_memory_keys: Object.values(types).reduce((sum, { entries }) => sum + entries, 0),
+          types
+        },
+        rate_limiter_stats: {
+          tracked_ips: clients,
+          tracked_endpoints: endpoints,
+          requests_per_minute: requestsPerMinute
+        },
+        model_info: { path: file, loaded: true, name: manifest.name, version: manifest.version },
+        process: {
+          pid: process.pid,
+          uptime_seconds: process.uptime(),
+          memory_rss_bytes: rss,
+          heap_used_bytes: heapUsed
+        },
+        metrics: await fastify.metrics.json()
+      }
+    }
+  )
+}
+
+export default fp(metrics, {
+  name: 'metrics-routes',
+  fastify: '5.x',
+  encapsulate: true,
+  decorators: { fastify: ['metrics', 'cache', 'model', 'rateLimiter'] }
+})

@@ -1,0 +1,61 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { Type } from '@sinclair/typebox'
+import fp from 'fastify-plugin'
+import { RANKING_MODEL } from '../domain/ranking.ts'
+import { signalOf } from '../domain/signals.ts'
+import { parseSymbol } from '../domain/symbols.ts'
+import { ModelReference, Probability, Signal, Ticker, Warnings } from '../schemas/market.ts'
+import { problems } from '../schemas/problem.ts'
+import { TickerPrediction } from '../schemas/ranking.ts'
+
+const predictions: FastifyPluginAsyncTypebox = async (fastify) => {
+  // The body's schema is the model's own: what it was trained on is what a client must send.
+  const features = fastify.model.inputSchema(RANKING_MODEL)
+
+  fastify.post(
+    '/predict_raw',
+    {
+      schema: {
+        tags: ['predictions'],
+        summary: 'Probability of outperforming, from features of your own',
+        body: Type.Object({ features }, { additionalProperties: false }),
+        response: {
+          200: Type.Object({ prob: Probability, signal: Signal, model: ModelReference, warnings: Warnings }),
+          ...problems(400, 503)
+        }
+      }
+    },
+    async (request) => {
+      // The schema is made at boot, so its type is not known here; toVector checks every name again.
+      const vector = fastify.model.toVector(RANKING_MODEL, request.body.features as Record<string, number>)
+      const { probability, manifest } = await fastify.model.predict(RANKING_MODEL, vector)
+      const prob = probability[0]!
+      const warnings = fastify.model.outOfRange(RANKING_MODEL, vector).map((name) => ({
+        code: 'feature_out_of_range',
+        message: `${name} is outside the middle 99 % of what the model was trained on.`
+      }))
+      return { prob, signal: signalOf(prob), model: fastify.ranking.describe(manifest), warnings }
+    }
+  )
+
+  fastify.get(
+    '/predict_ticker/:ticker',
+    {
+      schema: {
+        tags: ['predictions'],
+        summary: 'Probability that a stock outperforms, with the features it was computed from',
+        params: Type.Object({ ticker: Ticker }),
+        response: { 200: TickerPrediction, ...problems(400, 404, 422, 502, 503) }
+      }
+    },
+    async (request) => fastify.ranking.predict(parseSymbol(request.params.ticker)!)
+  )
+}
+
+// Encapsulated, like any route; fp is here only so that a missing decorator fails the boot by name.
+export default fp(predictions, {
+  name: 'predictions-routes',
+  fastify: '5.x',
+  encapsulate: true,
+  decorators: { fastify: ['ranking', 'model'] }
+})

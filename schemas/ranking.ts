@@ -1,0 +1,67 @@
+/** A ranking and a prediction as they are answered; the cache keeps them in this form. */
+import { type Static, Type } from '@sinclair/typebox'
+import { FETCH_ERRORS } from '../domain/market.ts'
+import { Finite } from './finite.ts'
+import {
+  IsoDate,
+  MaybeNumber,
+  MaybeText,
+  ModelReference,
+  Percentile,
+  Probability,
+  Signal,
+  Source,
+  Warnings
+} from './market.ts'
+
+/** Why a ticker is not in a ranking. */
+export const SKIP_REASONS = [...FETCH_ERRORS, 'short_history'] as const
+export type SkipReason = (typeof SKIP_REASONS)[number]
+
+export const RankingRow = Type.Object({
+  rank: Type.Integer({ minimum: 1 }),
+  ticker: Type.String(),
+  name: Type.String(),
+  sector: MaybeText,
+  prob: Probability,
+  signal: Signal,
+  percentile: Percentile,
+  price: MaybeNumber,
+  currency: MaybeText,
+  as_of: IsoDate
+})
+
+export const Ranking = Type.Object({
+  ranking: Type.Array(RankingRow),
+  skipped: Type.Array(
+    Type.Object({ ticker: Type.String(), reason: Type.Unsafe<SkipReason>({ type: 'string', enum: SKIP_REASONS }) })
+  ),
+  coverage: Finite({
+    minimum: 0,
+    maximum: 1,
+    description:
+      'Share of the tickers for which the source did not fail. Unknown tickers and short histories are no failures.'
+  }),
+  country: Type.Union([Type.String(), Type.Null()], { description: 'The universe; null for tickers of your own.' }),
+  source: Source,
+  data_as_of: Type.Union([IsoDate, Type.Null()], { description: 'The newest price in the ranking.' }),
+  model: ModelReference,
+  warnings: Warnings
+})
+export type Ranking = Static<typeof Ranking>
+
+export const TickerPrediction = Type.Object({
+  ticker: Type.String(),
+  prob: Probability,
+  signal: Signal,
+  percentile: Type.Union([Percentile, Type.Null()], { description: 'Within `universe`; null without one.' }),
+  universe: MaybeText,
+  features: Type.Record(Type.String(), Finite(), { description: 'What the model was given.' }),
+  price: MaybeNumber,
+  currency: MaybeText,
+  as_of: IsoDate,
+  source: Source,
+  model: ModelReference,
+  warnings: Warnings
+})
+export type TickerPrediction = Static<typeof TickerPrediction>

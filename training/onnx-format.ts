@@ -1,0 +1,127 @@
+import protobuf from 'protobufjs'
+
+/** A typed array that an ONNX model holds: float32, or a scalar with empty `dims`. */
+export interface OnnxTensor {
+  name: string
+  dims: number[]
+  values: Float32Array
+}
+
+/** One operation; `attributes` are integers, the only kind these models need. */
+export interface OnnxNode {
+  operator: string
+  input: string[]
+  output: string[]
+  attributes?: Record<string, number>
+}
+
+/** An input or output float32 [batch, width], the batch free. */
+export interface OnnxPort {
+  name: string
+  width: number
+}
+
+/** A model file: what it computes, and what it says of itself. */
+export interface OnnxModel {
+  name: string
+  description: string
+  inputs: OnnxPort[]
+  outputs: OnnxPort[]
+  nodes: OnnxNode[]
+  tensors: OnnxTensor[]
+  metadata: Record<string, string>
+}
+
+/** Operator set ai.onnx 13 and IR 8: old enough for every runtime of the last years, and all that is needed. */
+const OPSET = 13
+const IR_VERSION = 8
+const FLOAT = 1
+const ATTRIBUTE_INT = 2
+
+const field = (type: string, id: number): protobuf.IField => ({ type, id })
+const repeated = (type: string, id: number): protobuf.IField => ({ type, id, rule: 'repeated' })
+
+/** The part of onnx.proto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto) that these models use. */
+const ModelProto = protobuf.Root.fromJSON({
+  nested: {
+    ModelProto: {
+      fields: {
+        irVersion: field('int64', 1),
+        producerName: field('string', 2),
+        docString: field('string', 6),
+        graph: field('GraphProto', 7),
+        opsetImport: repeated('OperatorSetIdProto', 8),
+        metadataProps: repeated('StringStringEntryProto', 14)
+      }
+    },
+    OperatorSetIdProto: { fields: { domain: field('string', 1), version: field('int64', 2) } },
+    StringStringEntryProto: { fields: { key: field('string', 1), value: field('string', 2) } },
+    GraphProto: {
+      fields: {
+        node: repeated('NodeProto', 1),
+        name: field('string', 2),
+        initializer: repeated('TensorProto', 5),
+        input: repeated('ValueInfoProto', 11),
+        output: repeated('ValueInfoProto', 12)
+      }
+    },
+    NodeProto: {
+      fields: {
+        input: repeated('string', 1),
+        output: repeated('string', 2),
+        name: field('string', 3),
+        opType: field('string', 4),
+        attribute: repeated('AttributeProto', 5)
+      }
+    },
+    AttributeProto: { fields: { name: field('string', 1), i: field('int64', 3), type: field('int32', 20) } },
+    TensorProto: {
+      fields: {
+        dims: repeated('int64', 1),
+        dataType: field('int32', 2),
+        name: field('string', 8),
+        rawData: field('bytes', 9)
+      }
+    },
+    ValueInfoProto: { fields: { name: field('string', 1), type: field('TypeProto', 2) } },
+    TypeProto: { fields: { tensorType: field('TensorTypeProto', 1) } },
+    TensorTypeProto: { fields: { elemType: field('int32', 1), shape: field('TensorShapeProto', 2) } },
+    TensorShapeProto: { fields: { dim: repeated('DimensionProto', 1) } },
+    DimensionProto: { fields: { dimValue: field('int64', 1), dimParam: field('string', 2) } }
+  }
+}).lookupType('ModelProto')
+
+/** The bytes of a `.onnx` file. The same model gives the same bytes. */
+export function encodeOnnx({ name, description, inputs, outputs, nodes, tensors, metadata }: OnnxModel): Uint8Array {
+  return ModelProto.encode({
+    irVersion: IR_VERSION,
+    producerName: 'trading-fun-api',
+    docString: description,
+    opsetImport: [{ domain: '', version: OPSET }],
+    metadataProps: Object.entries(metadata).map(([key, value]) => ({ key, value })),
+    graph: {
+      name,
+      node: nodes.map(toNode),
+      initializer: tensors.map(toTensor),
+      input: inputs.map(toValueInfo),
+      output: outputs.map(toValueInfo)
+    }
+  }).finish()
+}
+
+function toNode({ operator, input, output, attributes = {} }: OnnxNode): object {
+  const attribute = Object.entries(attributes).map(([name, i]) => ({ name, i, type: ATTRIBUTE_INT }))
+  return { opType: operator, name: output[0], input, output, attribute }
+}
+
+/** `rawData` is little-endian, whatever this machine is. */
+function toTensor({ name, dims, values }: OnnxTensor): object {
+  const bytes = new DataView(new ArrayBuffer(values.length * 4))
+  for (const [i, value] of values.entries()) bytes.setFloat32(i * 4, value, true)
+  return { name, dims, dataType: FLOAT, rawData: new Uint8Array(bytes.buffer) }
+}
+
+function toValueInfo({ name, width }: OnnxPort): object {
+  const shape = { dim: [{ dimParam: 'batch' }, { dimValue: width }] }
+  return { name, type: { tensorType: { elemType: FLOAT, shape } } }
+}

@@ -19,9 +19,9 @@ export interface FeatureDefinition {
 export const FEATURE_BARS = 252
 
 /**
- * Daily bars that a server asks its source for, and the only ones that `latestFeatures` looks at. All features but two
- * need FEATURE_BARS; MACD remembers everything, fading: after 300 bars (25/27)^274 = 7e-10 of the error of its slow
- * average's seed is left, less than the rounding to float32 (6e-8).
+ * Daily bars that a server asks its source for, and the only ones that `latestFeatures` looks at. FEATURE_BARS are enough
+ * for all but the MACD, whose averages forget slowly: after 300 bars the slow one still holds (25/27)^274 = 7e-10 of the
+ * error of its seed, less than what is lost in rounding to float32 (6e-8).
  */
 export const HISTORY_BARS = 300
 
@@ -181,9 +181,8 @@ export const FEATURES: readonly FeatureDefinition[] = FORMULAS.map(({ name, desc
  */
 export function featureMatrix(adjClose: Float64Array): Float32Array {
   const width = FORMULAS.length
-  const matrix = new Float32Array(adjClose.length * width).fill(NaN)
   const first = FEATURE_BARS - 1
-  if (adjClose.length <= first) return matrix
+  const matrix = new Float32Array(adjClose.length * width).fill(NaN)
   const columns = computeColumns(adjClose, first)
   for (let bar = first; bar < adjClose.length; bar++) writeRow(columns, bar - first, matrix, bar * width)
   return matrix

@@ -131,7 +131,11 @@ export function bollinger(values: Float64Array, window = 20, width = 2): Bolling
   return { middle, upper, lower }
 }
 
-/** Mean and sample standard deviation in one pass, by the head and tail sums described above. */
+/**
+ * Mean and sample standard deviation in one pass, by the head and tail sums described above. The pivot's own distance is
+ * 0, so by Cauchy and Schwarz the squares exceed total^2 / window by at least their window-th part, which for any window
+ * of less than millions of bars is far more than rounding: a variance is never below 0.
+ */
 function rollingMoments(values: Float64Array, window: number): { mean: Float64Array; std: Float64Array } {
   const mean = unfilled(values.length, window)
   const std = unfilled(values.length, window)
@@ -162,8 +166,7 @@ function rollingMoments(values: Float64Array, window: number): { mean: Float64Ar
       const total = mean[last]! + sum
       const variance = (std[last]! + squares - total * total * share) * freeShare
       mean[last] = pivot + total * share
-      // Rounding can leave a tiny negative rest where all values but the pivot are equal.
-      std[last] = Math.sqrt(Math.max(variance, 0))
+      std[last] = Math.sqrt(variance)
     }
   }
   return { mean, std }

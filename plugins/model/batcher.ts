@@ -102,7 +102,8 @@ export class Batcher {
       }
     } catch (cause) {
       run.seconds = (performance.now() - started) / 1000
-      const error = cause instanceof TF_ERR_MODEL_INFERENCE ? cause : new TF_ERR_MODEL_INFERENCE('the runtime failed', { cause })
+      const error =
+        cause instanceof TF_ERR_MODEL_INFERENCE ? cause : new TF_ERR_MODEL_INFERENCE('the runtime failed', { cause })
       for (const job of jobs) job.reject(error)
     }
     this.#options.onRun?.(run)

@@ -42,4 +42,8 @@ export const TF_ERR_MODEL_INPUT = createError<[string]>('TF_ERR_MODEL_INPUT', '%
 /** More rows wait than the queue may hold. */
 export const TF_ERR_MODEL_BUSY = createError('TF_ERR_MODEL_BUSY', 'The model is busy, try again shortly', 503)
 /** The runtime failed, or answered something that is no probability. */
-export const TF_ERR_MODEL_INFERENCE = createError<[string] | [string, { cause: unknown }]>('TF_ERR_MODEL_INFERENCE', 'Inference failed: %s', 500)
+export const TF_ERR_MODEL_INFERENCE = createError<[string] | [string, { cause: unknown }]>(
+  'TF_ERR_MODEL_INFERENCE',
+  'Inference failed: %s',
+  500
+)

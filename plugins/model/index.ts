@@ -71,7 +71,12 @@ interface Served {
 }
 
 /** The newest version that is not refused. @throws TF_ERR_MODEL_NONE_FITS with the reason for each. */
-function newestFitting(name: string, versions: readonly ModelVersion[], refuse: ModelOptions['refuse'], advice = ''): ModelVersion {
+function newestFitting(
+  name: string,
+  versions: readonly ModelVersion[],
+  refuse: ModelOptions['refuse'],
+  advice = ''
+): ModelVersion {
   const reasons: string[] = []
   for (const version of versions) {
     const reason = refuse?.(version.manifest)

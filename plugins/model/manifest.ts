@@ -8,7 +8,10 @@ const FeatureSchema = Type.Object({
   unit: Type.String(),
   quantiles: Type.Object(
     { p0_5: Finite, p50: Finite, p99_5: Finite },
-    { additionalProperties: Finite, description: 'Of the training rows: p0_5 is the value below which .5 % of them lie.' }
+    {
+      additionalProperties: Finite,
+      description: 'Of the training rows: p0_5 is the value below which .5 % of them lie.'
+    }
   )
 })
 

@@ -29,7 +29,7 @@ async function readManifest(directory: string, name: string, version: string): P
   try {
     manifest = JSON.parse(await readFile(join(directory, 'manifest.json'), 'utf8'))
   } catch (error) {
-    throw new TF_ERR_MODEL_MANIFEST(id, error instanceof Error ? error.message : String(error))
+    throw new TF_ERR_MODEL_MANIFEST(id, (error as Error).message)
   }
   const first = Value.Errors(ManifestSchema, manifest).First()
   if (first) throw new TF_ERR_MODEL_MANIFEST(id, `${first.path.slice(1)}: ${first.message}`)

@@ -1,4 +1,5 @@
 /** One loaded model version: opened, checked against its manifest, warmed up and self-tested before anyone may ask it. */
+import type { InferenceSession } from 'onnxruntime-node'
 import { TF_ERR_MODEL_INFERENCE, TF_ERR_MODEL_SELF_TEST, TF_ERR_MODEL_SIGNATURE } from './errors.ts'
 import { toVector } from './features.ts'
 import type { Manifest } from './manifest.ts'
@@ -34,21 +35,22 @@ const WARM_UP_ROWS = 64
 /** The self-test's values are float32 results; other processors round the last bits differently. */
 const SELF_TEST_TOLERANCE = 1e-5
 
+/** A tensor as onnxruntime describes it; maps and sequences, as classifiers exported with ZipMap have, are none. */
+export function signatureOf(metadata: InferenceSession.ValueMetadata): Signature {
+  if (!metadata.isTensor) return { name: metadata.name, type: 'not a tensor', shape: [] }
+  const shape = metadata.shape.map((size) => (typeof size === 'number' ? size : -1))
+  return { name: metadata.name, type: metadata.type, shape }
+}
+
 /** Opens a session on onnxruntime-node, one thread a run: its pool slows single rows down and rankings are short. */
 export const openOnnxSession: OpenSession = async (bytes) => {
-  const { InferenceSession, Tensor } = await import('onnxruntime-node')
-  const session = await InferenceSession.create(bytes, { intraOpNumThreads: 1, interOpNumThreads: 1 })
-  const describe = (metadata: typeof session.inputMetadata): Signature[] =>
-    metadata.map((tensor) => ({
-      name: tensor.name,
-      type: tensor.isTensor ? tensor.type : 'not a tensor',
-      shape: tensor.isTensor ? tensor.shape.map((size) => (typeof size === 'number' ? size : -1)) : []
-    }))
+  const onnx = await import('onnxruntime-node')
+  const session = await onnx.InferenceSession.create(bytes, { intraOpNumThreads: 1, interOpNumThreads: 1 })
   return {
-    inputs: describe(session.inputMetadata),
-    outputs: describe(session.outputMetadata),
+    inputs: session.inputMetadata.map(signatureOf),
+    outputs: session.outputMetadata.map(signatureOf),
     async run(features, rows) {
-      const input = new Tensor('float32', features, [rows, features.length / rows])
+      const input = new onnx.Tensor('float32', features, [rows, features.length / rows])
       const { probability, margin } = await session.run({ features: input })
       return { probability: probability!.data as Float32Array, margin: margin!.data as Float32Array }
     },

@@ -84,7 +84,7 @@ async function rateLimitPreset(fastify: FastifyInstance, options: RateLimitOptio
 
   fastify.addHook('onRoute', (route) => {
     const allowed = allowance(route, max)
-    if (allowed === undefined || exempt.some((url) => route.url.startsWith(`${url}/`))) return
+    if (allowed === undefined || exempt.some((url) => route.url === url || route.url.startsWith(`${url}/`))) return
     // First of the route's own hooks: what they cost is what the limit is for.
     route.onRequest = [fastify.rateLimit({ max: allowed }), route.onRequest ?? []].flat()
   })

@@ -30,7 +30,7 @@ export const RateLimitOptionsSchema = Type.Object(
     maxWindows: Type.Integer({
       minimum: 1,
       maximum: 10_000_000,
-      default: 50_000,
+      default: 20_000,
       description: 'Bound on the windows in memory, one for each client and route; the oldest makes room.'
     })
   },

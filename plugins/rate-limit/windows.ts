@@ -28,9 +28,9 @@ export function createWindows(limit: number, now: () => number): Windows {
   const windows = new Map<string, { requests: number; endsAt: number }>()
   let evictions = 0
 
-  function makeRoom(): void {
+  function makeRoom(time: number): void {
     for (const [key, window] of windows) {
-      const open = window.endsAt > now()
+      const open = window.endsAt > time
       if (open && windows.size < limit) return
       if (open) evictions++
       windows.delete(key)
@@ -39,21 +39,23 @@ export function createWindows(limit: number, now: () => number): Windows {
 
   return Object.freeze<Windows>({
     count(key, timeWindow) {
+      const time = now()
       const window = windows.get(key)
-      const left = window ? window.endsAt - now() : 0
+      const left = window ? window.endsAt - time : 0
       if (window && left > 0) return { requests: ++window.requests, left }
       // Deleted first, so that it goes to the end of the order.
       windows.delete(key)
-      makeRoom()
-      windows.set(key, { requests: 1, endsAt: now() + timeWindow })
+      makeRoom(time)
+      windows.set(key, { requests: 1, endsAt: time + timeWindow })
       return { requests: 1, left: timeWindow }
     },
     stats() {
       const clients = new Set<string>()
       const endpoints = new Set<string>()
+      const time = now()
       let open = 0
       for (const [key, { endsAt }] of windows) {
-        if (endsAt <= now()) continue
+        if (endsAt <= time) continue
         const space = key.indexOf(' ')
         clients.add(key.slice(0, space))
         endpoints.add(key.slice(space + 1))

@@ -116,9 +116,12 @@ t.test('what is trained is what is served', async (t) => {
 
 t.test('a longer history gives the same bits as HISTORY_BARS', async (t) => {
   const close = randomWalk(7, FIVE_YEARS)
-  t.same(latest(close), latest(close.slice(-HISTORY_BARS)))
-  t.same(latest(close.subarray(-320)), latest(close.slice(-HISTORY_BARS)))
-  t.not(distance(latest(close), latest(close.slice(-HISTORY_BARS, -1))), 0)
+  // A fall to almost nothing just before: an average over all of the series still shows a trace of it.
+  for (let bar = 0; bar < FIVE_YEARS - HISTORY_BARS; bar++) close[bar] = close[bar]! * 1e60
+  const wanted = latest(close.slice(-HISTORY_BARS))
+  t.same(latest(close), wanted)
+  t.same(latest(close.subarray(-HISTORY_BARS - 20)), wanted)
+  t.notSame(rowOf(featureMatrix(close), FIVE_YEARS - 1), wanted)
 })
 
 t.test('a row knows nothing of later bars', async (t) => {
@@ -148,6 +151,25 @@ t.test('a constant price is at no distance from anything', async (t) => {
     t.same(featureRecord(latest(close)), wanted)
     t.same(featureRecord(rowOf(featureMatrix(close), 399)), wanted)
   }
+})
+
+t.test('the 52-week high and low are those of 252 closes', async (t) => {
+  const withPrice = (daysAgo: number, price: number): Record<string, number> => {
+    const close = new Float64Array(300).fill(100)
+    close[299 - daysAgo] = price
+    return featureRecord(latest(close))
+  }
+  t.equal(withPrice(251, 200)['high_52w_distance'], Math.fround(-Math.LN2))
+  t.equal(withPrice(252, 200)['high_52w_distance'], 0)
+  t.equal(withPrice(251, 50)['low_52w_distance'], Math.fround(Math.LN2))
+  t.equal(withPrice(252, 50)['low_52w_distance'], 0)
+})
+
+t.test('the largest return is that of 20 days', async (t) => {
+  const doubled = (daysAgo: number): Float64Array =>
+    Float64Array.from({ length: 300 }, (_, bar) => (bar < 299 - daysAgo ? 1 : 2))
+  t.equal(featureRecord(latest(doubled(19)))['max_return_20d'], Math.fround(Math.LN2))
+  t.equal(featureRecord(latest(doubled(20)))['max_return_20d'], 0)
 })
 
 t.test('a price that stopped moving after a fall keeps its memory and stays finite', async (t) => {

@@ -295,7 +295,8 @@ t.test('a window that is no positive integer is refused', async (t) => {
 t.test('a result stays as it was, however many others are made after it', async (t) => {
   const values = Float64Array.from({ length: 100 }, (_, i) => i)
   const results = Array.from({ length: 500 }, (_, i) => sma(values, (i % 50) + 1))
-  for (const [i, result] of results.entries()) sameSeries(t, result, sliced(values, (i % 50) + 1, mean), 1e-14)
+  const differences = results.map((result, i) => firstDifference(result, sliced(values, (i % 50) + 1, mean), 1e-14))
+  t.same(new Set(differences), new Set([undefined]))
   const long = sma(new Float64Array(100_000).fill(7), 2)
   t.equal(long.length, 100_000)
   t.equal(long[99_999], 7)

@@ -1,7 +1,8 @@
+import { readFileSync } from 'node:fs'
 import { mock } from 'node:test'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
-import cachePlugin, { type CacheOptions, TF_ERR_CACHE_OPTIONS } from '../index.ts'
+import cachePlugin, { type CacheOptions, CacheOptionsSchema, TF_ERR_CACHE_OPTIONS } from '../index.ts'
 
 interface World {
   app: FastifyInstance
@@ -289,30 +290,29 @@ t.test('receivers can change neither what is cached nor each other', async (t) =
   t.same((await cache.wrap('default', 'k', { ttl: 100 }, never)).value, { rows: [{ ticker: 'AAPL', prob: 0.5 }] })
 })
 
-t.test(
-  'bytes are those of keys and JSON, exact for each type through replacement, expiry, deletion and close',
-  async (t) => {
-    const { app, cache, clock } = await build(t, { types: ['ranking', 'quotes'] })
-    await cache.wrap('ranking', 'usa', { ttl: 100 }, of(['Zürich', 1.5]))
-    await cache.wrap('ranking', 'é', { ttl: 100 }, of({ a: null, b: undefined }))
-    await cache.wrap('quotes', 'q', { ttl: 100 }, of(true))
-    t.match(cache.stats(), {
-      ranking: { entries: 2, bytes: bytes('usa', ['Zürich', 1.5]) + bytes('é', { a: null }) },
-      quotes: { entries: 1, bytes: 5 }
-    })
-    clock.ms += 100
-    await cache.wrap('ranking', 'usa', { ttl: 100 }, of('short'))
-    t.match(cache.stats()['ranking'], {
-      entries: 2,
-      bytes: bytes('usa', 'short') + bytes('é', { a: null }),
-      evictions: 0
-    })
-    cache.delete('ranking', 'é')
-    t.match(cache.stats()['ranking'], { entries: 1, bytes: 10 })
-    await app.close()
-    t.match(cache.stats(), { ranking: { entries: 0, bytes: 0 }, quotes: { entries: 0, bytes: 0 } })
-  }
-)
+t.test('bytes are exact for each type through replacement, deletion and close', async (t) => {
+  const { app, cache, clock } = await build(t, { types: ['ranking', 'quotes'] })
+  await cache.wrap('ranking', 'usa', { ttl: 100 }, of(['Zürich', 1.5]))
+  await cache.wrap('ranking', 'é', { ttl: 100 }, of({ a: null, b: undefined }))
+  await cache.wrap('quotes', 'q', { ttl: 100 }, of(true))
+  const before = cache.stats()
+  t.match(before, {
+    ranking: { entries: 2, bytes: bytes('usa', ['Zürich', 1.5]) + bytes('é', { a: null }) },
+    quotes: { entries: 1, bytes: 5 }
+  })
+  clock.ms += 100
+  await cache.wrap('ranking', 'usa', { ttl: 100 }, of('short'))
+  t.match(cache.stats()['ranking'], {
+    entries: 2,
+    bytes: bytes('usa', 'short') + bytes('é', { a: null }),
+    evictions: 0
+  })
+  cache.delete('ranking', 'é')
+  t.match(cache.stats()['ranking'], { entries: 1, bytes: 10 })
+  await app.close()
+  t.match(cache.stats(), { ranking: { entries: 0, bytes: 0 }, quotes: { entries: 0, bytes: 0 } })
+  t.equal(before['ranking']?.entries, 2, 'figures once read do not change')
+})
 
 t.test('the least recently used entry makes room, by bytes and by number', async (t) => {
   for (const bound of [{ maxBytes: 8 }, { maxEntries: 2 }]) {
@@ -517,4 +517,13 @@ t.test('a second registration is refused; two services have two caches', async (
     },
     { code: 'TF_ERR_CACHE_REGISTERED' }
   )
+})
+
+t.test('the README lists every option with its default and description', async (t) => {
+  const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
+  for (const [name, option] of Object.entries(CacheOptionsSchema.properties)) {
+    const row = readme.split('\n').find((line) => line.startsWith(`| \`${name}\` |`)) ?? ''
+    t.ok(row.includes(String(option.default)), `${name}: ${String(option.default)}`)
+    t.ok(row.includes(String(option.description)), `${name}: ${option.description}`)
+  }
 })

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { request as httpRequest } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -6,7 +6,7 @@ import cors from '@fastify/cors'
 import foreignRateLimit from '@fastify/rate-limit'
 import Fastify, { type FastifyInstance, type FastifyServerOptions, type InjectOptions } from 'fastify'
 import t, { type Test } from 'tap'
-import rateLimit, { type RateLimitOptions, TF_ERR_RATE_LIMIT_OPTIONS } from '../index.ts'
+import rateLimit, { type RateLimitOptions, RateLimitOptionsSchema, TF_ERR_RATE_LIMIT_OPTIONS } from '../index.ts'
 
 interface World {
   app: FastifyInstance
@@ -242,10 +242,10 @@ t.test('stats tell the windows that are open now', async (t) => {
   await statuses(1, { url: '/a', remoteAddress: '10.0.0.2' })
   clock.ms += 5000
   await statuses(1, { url: '/b/1', remoteAddress: '10.0.0.2' })
-  await statuses(2, { url: '/no where', remoteAddress: '10.0.0.3' })
-  t.same(app.rateLimiter.stats(), { windows: 4, clients: 3, endpoints: 3, evictions: 0 })
+  await statuses(2, { url: '/nowhere', remoteAddress: '10.0.0.2' })
+  t.same(app.rateLimiter.stats(), { windows: 4, clients: 2, endpoints: 3, evictions: 0 })
   clock.ms += 5000
-  t.same(app.rateLimiter.stats(), { windows: 2, clients: 2, endpoints: 2, evictions: 0 })
+  t.same(app.rateLimiter.stats(), { windows: 2, clients: 1, endpoints: 2, evictions: 0 })
 })
 
 t.test('at the bound the oldest window makes room; those that have ended do so unnoticed', async (t) => {
@@ -331,5 +331,14 @@ t.test('a second rate limit on an instance is refused, after our own and after a
       },
       { code: 'TF_ERR_RATE_LIMIT_REGISTERED' }
     )
+  }
+})
+
+t.test('the README lists every option with its default and description', async (t) => {
+  const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
+  for (const [name, option] of Object.entries(RateLimitOptionsSchema.properties)) {
+    const row = readme.split('\n').find((line) => line.startsWith(`| \`${name}\` |`)) ?? ''
+    t.ok(row.includes(String(option.default)), `${name}: ${String(option.default)}`)
+    t.ok(row.includes(String(option.description)), `${name}: ${option.description}`)
   }
 })

@@ -1,0 +1,73 @@
+import { join } from 'node:path'
+import t from 'tap'
+import { ConfigError, ConfigSchema, loadConfig } from '../config.ts'
+
+t.test('every setting has a description, and a default unless it may be absent', async (t) => {
+  for (const [name, schema] of Object.entries(ConfigSchema.properties)) {
+    t.ok(schema.description, name)
+    t.equal('default' in schema, name !== 'MARKET_DATA_DIR', name)
+  }
+})
+
+t.test('an empty environment gives the defaults, frozen', async (t) => {
+  const config = loadConfig({ PORT: '', HOST: '  ' })
+  t.match(config, {
+    HOST: '127.0.0.1',
+    PORT: 8000,
+    LOG_LEVEL: 'info',
+    MARKET_SOURCE: 'simulated',
+    ALLOW_SIMULATED_MODEL: false,
+    RATE_LIMIT_RPM: 60,
+    MODEL_DIR: join(import.meta.dirname, '../models')
+  })
+  t.ok(Object.isFrozen(config))
+  t.notOk('MARKET_DATA_DIR' in config)
+})
+
+t.test('texts become what the schema says', async (t) => {
+  const config = loadConfig({
+    PORT: ' 8123 ',
+    CORS_ORIGINS: 'https://a.example, http://localhost:5173',
+    ALLOW_SIMULATED_MODEL: '1',
+    MARKET_SOURCE: 'csv',
+    MARKET_DATA_DIR: '../prices',
+    MODEL_DIR: '/srv/models',
+    UNRELATED: 'x'
+  })
+  t.match(config, {
+    PORT: 8123,
+    CORS_ORIGINS: ['https://a.example', 'http://localhost:5173'],
+    ALLOW_SIMULATED_MODEL: true,
+    MARKET_SOURCE: 'csv',
+    MARKET_DATA_DIR: '../prices',
+    MODEL_DIR: '/srv/models'
+  })
+  t.notOk('UNRELATED' in config)
+  t.equal(loadConfig({ ALLOW_SIMULATED_MODEL: 'false' }).ALLOW_SIMULATED_MODEL, false)
+  t.equal(loadConfig({ MODEL_DIR: 'mine' }).MODEL_DIR, join(process.cwd(), 'mine'), "a given folder is the caller's")
+})
+
+t.test('every wrong setting is named at once', async (t) => {
+  const env = {
+    PORT: '99999',
+    RATE_LIMIT_RPM: 'sixty',
+    LOG_LEVEL: 'loud',
+    ALLOW_SIMULATED_MODEL: 'maybe',
+    CORS_ORIGINS: 'https://ok.example,not an origin',
+    MARKET_SOURCE: 'csv',
+    SHUTDOWN_DELAY_SECONDS: '1.5'
+  }
+  const error = t.throws(() => loadConfig(env))
+  if (!(error instanceof ConfigError)) return t.fail('another error')
+  t.same(error.problems.toSorted(), [
+    'ALLOW_SIMULATED_MODEL=maybe must be boolean',
+    'CORS_ORIGINS=https://ok.example,not an origin must match pattern "^(https?://[^/\\s]+|\\*|null)$"',
+    'LOG_LEVEL=loud must be equal to one of the allowed values: fatal, error, warn, info, debug, trace, silent',
+    'MARKET_DATA_DIR must be set for MARKET_SOURCE=csv',
+    'PORT=99999 must be <= 65535',
+    'RATE_LIMIT_RPM=sixty must be integer',
+    'SHUTDOWN_DELAY_SECONDS=1.5 must be integer'
+  ])
+  t.equal(error.code, 'TF_ERR_CONFIG')
+  t.match(error.message, /^Invalid configuration:\n {2}\S/)
+})

@@ -1,0 +1,136 @@
+import t from 'tap'
+import { build, fakeSource, scrape, waveCandles } from '../helper.ts'
+
+t.test('every universe is ranked: at least 20 tickers, sorted, with provenance', async (t) => {
+  const app = await build(t)
+  const { countries } = (await app.inject('/countries')).json()
+  t.same(
+    countries.map(({ name }: { name: string }) => name),
+    ['Global', 'United States', 'Switzerland', 'Germany', 'United Kingdom', 'France', 'Japan', 'Canada']
+  )
+  for (const { name, size } of countries) {
+    const reply = await app.inject({ url: '/ranking', query: { country: name } })
+    t.equal(reply.statusCode, 200, name)
+    const body = reply.json()
+    t.ok(size >= 20, name)
+    t.equal(body.ranking.length, size, name)
+    t.match(body, {
+      country: name,
+      source: 'simulated',
+      data_as_of: '2026-11-20',
+      coverage: 1,
+      skipped: [],
+      stale: false,
+      model: { name: 'outperform', version: /^\d+$/, horizon_days: 20, source: 'simulated' },
+      warnings: [{ code: 'simulated_data' }]
+    })
+    const probs = body.ranking.map(({ prob }: { prob: number }) => prob)
+    t.same(
+      probs,
+      probs.toSorted((a: number, b: number) => b - a),
+      name
+    )
+    t.same(
+      body.ranking.map(({ rank }: { rank: number }) => rank),
+      Array.from({ length: size }, (_, i) => i + 1),
+      name
+    )
+    t.match(body.ranking[0], { percentile: 100, name: /\w/, currency: /^\w{3}$/, as_of: '2026-11-20', price: Number })
+    t.equal(body.ranking.at(-1).percentile, 0, name)
+  }
+})
+
+t.test('a limit keeps the best, and percentiles stay those of the universe', async (t) => {
+  const app = await build(t)
+  const all = (await app.inject('/ranking?country=Japan')).json()
+  const best = (await app.inject('/ranking?country=Japan&limit=3')).json()
+  t.same(best.ranking, all.ranking.slice(0, 3))
+})
+
+t.test("tickers of one's own are ranked among themselves, each once, unknown ones named", async (t) => {
+  const app = await build(t)
+  const body = (await app.inject('/ranking?tickers= aapl,NESN.SW,,BRK.B,brk/b,NOSUCH&country=Japan')).json()
+  t.same(body.ranking.map(({ ticker }: { ticker: string }) => ticker).toSorted(), ['AAPL', 'BRK-B', 'NESN.SW'])
+  t.same(body.skipped, [{ ticker: 'NOSUCH', reason: 'not_found' }])
+  t.match(body, { country: null, coverage: 1, age_seconds: 0 })
+  const found = await scrape(app)
+  t.equal(found['ranking_generation_duration_seconds_count{country="custom"}'], 1)
+  t.equal(found['data_fetch_errors_total{source="simulated",error_type="not_found"}'], 1)
+})
+
+t.test('only unknown tickers give an empty ranking that says so', async (t) => {
+  const app = await build(t)
+  const reply = await app.inject('/ranking?tickers=NOSUCH')
+  t.equal(reply.statusCode, 200)
+  t.match(reply.json(), { ranking: [], skipped: [{ ticker: 'NOSUCH' }], data_as_of: null, coverage: 1 })
+})
+
+t.test('upstream failures lower the coverage, short histories do not', async (t) => {
+  const source = fakeSource({ A: waveCandles(), B: 'timeout', C: waveCandles(100), D: 'network' })
+  const app = await build(t, {}, { source })
+  const body = (await app.inject('/ranking?country=Testland')).json()
+  t.match(body.ranking, [{ ticker: 'A', name: 'A', sector: null, currency: null, percentile: 50 }])
+  t.same(body.skipped, [
+    { ticker: 'B', reason: 'timeout' },
+    { ticker: 'C', reason: 'short_history' },
+    { ticker: 'D', reason: 'network' }
+  ])
+  t.equal(body.coverage, 0.5)
+  const found = await scrape(app)
+  t.equal(found['data_fetch_errors_total{source="simulated",error_type="timeout"}'], 1)
+  t.equal(found['data_fetch_errors_total{source="simulated",error_type="network"}'], 1)
+})
+
+t.test('old prices are said to be old', async (t) => {
+  const app = await build(t, {}, { source: fakeSource({ A: waveCandles(), B: waveCandles(320, '2026-11-12') }) })
+  const { warnings, data_as_of } = (await app.inject('/ranking?country=Testland')).json()
+  t.equal(data_as_of, '2026-11-20')
+  t.match(warnings, [
+    { code: 'simulated_data' },
+    { code: 'old_prices', message: /^1 of 2 prices are older than 7 days/ }
+  ])
+})
+
+t.test('a ranking is made once for all who ask at the same time, and again when it is no longer fresh', async (t) => {
+  const app = await build(t, { RANKING_TTL_SECONDS: '0' })
+  await Promise.all(Array.from({ length: 10 }, () => app.inject('/ranking?country=France')))
+  const once = await scrape(app)
+  t.equal(once['ranking_generation_duration_seconds_count{country="France"}'], 1)
+  t.equal(once['cache_misses_total{cache_type="ranking"}'], 10)
+  await app.inject('/ranking?country=France')
+  t.equal((await scrape(app))['ranking_generation_duration_seconds_count{country="France"}'], 2)
+
+  const kept = await build(t)
+  await kept.inject('/ranking?country=France')
+  const second = (await kept.inject('/ranking?country=France')).json()
+  t.ok(second.age_seconds >= 0)
+  const found = await scrape(kept)
+  t.equal(found['cache_hits_total{cache_type="ranking"}'], 1)
+  t.equal(found['cache_misses_total{cache_type="ranking"}'], 1)
+  t.ok(found['cache_size_bytes{cache_type="ranking"}']! > 1000)
+})
+
+t.test('what can not be ranked is refused by name', async (t) => {
+  const app = await build(t)
+  for (const [url, code, detail] of [
+    [
+      '/ranking?country=Mars',
+      'TF_ERR_MARKET_UNKNOWN_COUNTRY',
+      /^Unknown country Mars; there are: Global, United States,/
+    ],
+    ['/ranking?tickers=AAPL,A$', 'TF_ERR_RANKING_TICKERS', 'tickers has "A$", which is not a symbol'],
+    [
+      `/ranking?tickers=${Array.from({ length: 101 }, (_, i) => `T${i}`)}`,
+      'TF_ERR_RANKING_TICKERS',
+      'tickers has 101 symbols, more than 100'
+    ],
+    ['/ranking?limit=0', 'FST_ERR_VALIDATION', 'limit must be >= 1'],
+    ['/ranking?limit=ten', 'FST_ERR_VALIDATION', 'limit must be integer'],
+    ['/ranking?limit=1e999', 'FST_ERR_VALIDATION', /limit must be/],
+    ['/ranking?county=Japan', 'FST_ERR_VALIDATION', 'county is not a field that is known here']
+  ] as const) {
+    const reply = await app.inject(url)
+    t.equal(reply.statusCode, 400, url)
+    t.match(reply.json(), { code, detail }, url)
+  }
+})

@@ -1,14 +1,12 @@
 /** The process: configuration, listening, signals. */
 import closeWithGrace from 'close-with-grace'
 import { buildApp } from './app.ts'
-import { ConfigError, loadConfig } from './config.ts'
+import { loadConfig } from './config.ts'
 
-/** Says why on stderr and exits with 1. */
-function fail(error: unknown): never {
-  const known = error instanceof ConfigError || (error instanceof Error && 'code' in error)
-  process.stderr.write(
-    `${known ? `${String(error.code)}: ${error.message}` : error instanceof Error ? error.stack : String(error)}\n`
-  )
+/** Says what is wrong with the settings or the folders on stderr and exits with 1; any other error is thrown on, with its stack. */
+function fail(error: NodeJS.ErrnoException): never {
+  if (error.code === undefined) throw error
+  process.stderr.write(`${error.code}: ${error.message}\n`)
   process.exit(1)
 }
 

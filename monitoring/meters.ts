@@ -75,7 +75,7 @@ export function createMeters(metrics: Metrics): Meters {
       m.system_info.labels(about).set(1)
       m.openai_configured.labels({}).set(0)
       const loaded = m.model_loaded.labels({})
-      m.model_loaded.onCollect(() => loaded.set(app.model.names.includes(RANKING_MODEL) ? 1 : 0))
+      m.model_loaded.onCollect(() => loaded.set(Number(app.model.names.includes(RANKING_MODEL))))
       const bytes = bind(CACHE_TYPES, (cache_type) => m.cache_size_bytes.labels({ cache_type }))
       m.cache_size_bytes.onCollect(() => {
         for (const [type, stats] of Object.entries(app.cache.stats())) bytes[type]!.set(stats.bytes)

@@ -35,7 +35,7 @@ export interface RankingOptions {
   /** Milliseconds for which a universe's ranking is fresh. */
   ttl: number
   /** The clock. */
-  now?: () => Date
+  now: () => Date
   /** Called after each ranking that was made; country is undefined for symbols of a client's own. */
   onRanking?: (country: string | undefined, seconds: number, tickers: number) => void
 }
@@ -66,17 +66,8 @@ interface Skipped {
 type Warned = Static<typeof Warning>
 
 async function ranking(fastify: FastifyInstance, options: RankingOptions): Promise<void> {
-  const { ttl, now = () => new Date(), onRanking } = options
+  const { ttl, now, onRanking } = options
   const { market, model, cache } = fastify
-
-  const describe: Rankings['describe'] = ({ name, version, label, horizon_days, trained_at, source }) => ({
-    name,
-    version,
-    label,
-    horizon_days,
-    trained_at,
-    source
-  })
 
   /** One pass: what can be scored is scored in one inference, the rest is named with its reason. */
   async function score(
@@ -192,6 +183,10 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
 
   const decorator: Rankings = { ofUniverse, ofSymbols: async (symbols) => make(symbols, undefined), predict, describe }
   fastify.decorate('ranking', Object.freeze(decorator))
+}
+
+function describe({ name, version, label, horizon_days, trained_at, source }: Manifest): Static<typeof ModelReference> {
+  return { name, version, label, horizon_days, trained_at, source }
 }
 
 function lastPrice({ close, dates }: Candles): { price: number; asOf: string } {

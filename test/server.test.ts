@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 
@@ -11,9 +12,10 @@ interface Service {
   exit: Promise<number | null>
 }
 
-/** Starts the real server in a process of its own, on a free port. */
-function spawnServer(t: Test, env: Record<string, string>): Omit<Service, 'url'> {
-  const child = spawn(process.execPath, [join(import.meta.dirname, '../server.ts')], {
+/** Starts the real server in a process of its own, on a free port; `prelude` is code that runs there before it. */
+function spawnServer(t: Test, env: Record<string, string>, prelude = ''): Omit<Service, 'url'> {
+  const script = join(import.meta.dirname, '../server.ts')
+  const child = spawn(process.execPath, ['--import', `data:text/javascript,${prelude}`, script], {
     env: { ...process.env, PORT: '0', LOG_LEVEL: 'info', ...env }
   })
   t.teardown(() => child.kill('SIGKILL'))
@@ -23,12 +25,13 @@ function spawnServer(t: Test, env: Record<string, string>): Omit<Service, 'url'>
   return { child, output: () => printed, exit: once(child, 'close').then(([code]) => code as number | null) }
 }
 
-async function start(t: Test, env: Record<string, string> = {}): Promise<Service> {
-  const service = spawnServer(t, env)
+async function start(t: Test, env: Record<string, string> = {}, prelude = ''): Promise<Service> {
+  const service = spawnServer(t, env, prelude)
   for (;;) {
     const url = /Server listening at (http:[^"]+)/.exec(service.output())?.[1]
     if (url !== undefined) return { ...service, url }
-    await Promise.race([once(service.child.stdout!, 'data'), service.exit.then(() => t.bailout(service.output()))])
+    if (service.child.exitCode !== null) throw new Error(`the server has stopped: ${service.output()}`)
+    await Promise.race([once(service.child.stdout!, 'data'), service.exit])
   }
 }
 
@@ -54,6 +57,22 @@ t.test('a port that is taken says so', async (t) => {
   t.match(second.output(), /^EADDRINUSE: listen EADDRINUSE/m)
 })
 
+t.test('an error that nobody thought of ends the boot with its stack', async (t) => {
+  const prelude = "process.cwd = () => { throw new TypeError('no cwd') }"
+  const { exit, output } = spawnServer(t, { MODEL_DIR: 'models' }, prelude)
+  t.equal(await exit, 1)
+  t.match(output(), /TypeError: no cwd\n +at /)
+})
+
+t.test('an uncaught error is logged, the service closed, and the exit code is 1', async (t) => {
+  const prelude = "process.on('SIGUSR2', () => { throw new Error('boom') })"
+  const { child, exit, output } = await start(t, {}, prelude)
+  child.kill('SIGUSR2')
+  t.equal(await exit, 1)
+  t.match(output(), /"level":60.*"message":"boom".*"msg":"stopping on an error"/)
+  t.match(output(), /"msg":"stopped"/)
+})
+
 t.test('SIGTERM: not ready, still answering and scraped, then done with exit code 0', async (t) => {
   const { url, child, exit } = await start(t, { SHUTDOWN_DELAY_SECONDS: '2' })
   t.equal((await fetch(`${url}/health/ready`)).status, 200)
@@ -69,7 +88,6 @@ t.test('SIGTERM: not ready, still answering and scraped, then done with exit cod
 t.test('SIGINT: a request in flight is answered, then exit code 0 without the delay', async (t) => {
   const { url, child, exit } = await start(t, { SHUTDOWN_DELAY_SECONDS: '300' })
   const { hostname, port } = new URL(url)
-  const { connect } = await import('node:net')
   const socket = connect(Number(port), hostname)
   await once(socket, 'connect')
   // The head and half of the body: Fastify has the request, and waits.

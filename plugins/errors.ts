@@ -33,10 +33,10 @@ function fieldErrors({ validation, validationContext = 'body' }: FastifyError): 
 
 function problemOf(error: FastifyError, instance: string, requestId: string): Problem {
   const status = error.statusCode !== undefined && error.statusCode >= 400 ? error.statusCode : 500
-  const errors = fieldErrors(error)
+  const fields = fieldErrors(error)
   // A coded 502 to 504 says what its own plugin wrote; the text of any other failure is the log's, not the client's.
   const mayTell = status < 500 || (status > 500 && error.code?.startsWith('TF_ERR_'))
-  const detail = errors?.map(({ field, message }) => `${field === '' ? 'the body' : field} ${message}`).join('; ')
+  const detail = fields?.map(({ field, message }) => `${field === '' ? 'the body' : field} ${message}`).join('; ')
   return {
     type: 'about:blank',
     title: STATUS_CODES[status] ?? 'Error',
@@ -46,7 +46,7 @@ function problemOf(error: FastifyError, instance: string, requestId: string): Pr
     instance,
     code: mayTell && error.code !== undefined ? error.code : 'TF_ERR_INTERNAL',
     request_id: requestId,
-    ...(errors && { errors })
+    ...(fields && { errors: fields })
   }
 }
 

@@ -16,14 +16,23 @@ export interface OpenapiOptions {
 const CSP =
   "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; object-src 'none'; frame-ancestors 'self'"
 
+/** A copy without `finite`, a keyword of our validator (schemas/finite.ts) that JSON Schema does not know. */
+function published<T extends object>(document: T): T {
+  return JSON.parse(JSON.stringify(document, (key, value) => (key === 'finite' && value === true ? undefined : value)))
+}
+
 async function openapi(fastify: FastifyInstance, { title, description, version, tags }: OpenapiOptions): Promise<void> {
   await fastify.register(swagger, {
     openapi: {
       openapi: '3.1.0',
       info: { title, description, version, license: { name: 'MIT', identifier: 'MIT' } },
       servers: [{ url: '/' }],
+      // Nothing here is behind a login.
+      security: [],
       tags: [...tags]
-    }
+    },
+    transformObject: (document) =>
+      'openapiObject' in document ? published(document.openapiObject) : document.swaggerObject
   })
   await fastify.register(swaggerUi, { routePrefix: '/docs', staticCSP: CSP, logLevel: 'warn' })
   fastify.get('/openapi.json', { schema: { hide: true } }, async () => fastify.swagger())

@@ -16,6 +16,7 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
       config: { quota: false },
       schema: {
         tags: ['operations'],
+        operationId: 'getHealth',
         summary: 'What is configured and connected; 200 while the process lives',
         response: {
           200: Type.Object({
@@ -52,7 +53,12 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
     {
       logLevel: 'warn',
       config: { quota: false },
-      schema: { tags: ['operations'], summary: 'The process answers', response: { 200: Status } }
+      schema: {
+        tags: ['operations'],
+        operationId: 'getLiveness',
+        summary: 'The process answers',
+        response: { 200: Status }
+      }
     },
     async () => ({ status: 'live' })
   )
@@ -64,6 +70,7 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
       config: { quota: false },
       schema: {
         tags: ['operations'],
+        operationId: 'getReadiness',
         summary: 'Requests should be sent here: the model is loaded and warm, and the process is not about to stop',
         response: { 200: Status, 503: Failing }
       }

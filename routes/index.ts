@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
 import fp from 'fastify-plugin'
+import { problems } from '../schemas/problem.ts'
 
 /** What the service says of itself. */
 export interface IndexOptions {
@@ -49,6 +50,7 @@ const index: FastifyPluginAsyncTypebox<IndexOptions> = async (fastify, options) 
     {
       schema: {
         tags: ['operations'],
+        operationId: 'getIndex',
         summary: 'What this is and where things are; a small page for browsers',
         response: {
           200: {
@@ -64,7 +66,8 @@ const index: FastifyPluginAsyncTypebox<IndexOptions> = async (fastify, options) 
               },
               'text/html': { schema: Type.String() }
             }
-          }
+          },
+          ...problems()
         }
       }
     },

@@ -41,6 +41,7 @@ const metrics: FastifyPluginAsyncTypebox<MetricsRoutesOptions> = async (fastify,
       config: { quota: false },
       schema: {
         tags: ['operations'],
+        operationId: 'getMetrics',
         summary: 'The numbers of /prometheus as JSON, and a few that need no query',
         response: {
           200: Type.Object({

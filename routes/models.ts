@@ -26,6 +26,7 @@ const models: FastifyPluginAsyncTypebox = async (fastify) => {
     {
       schema: {
         tags: ['models'],
+        operationId: 'listModels',
         summary: 'The model that is served, and every version in the repository with its honest figures',
         response: {
           200: Type.Object({

@@ -17,6 +17,7 @@ const predictions: FastifyPluginAsyncTypebox = async (fastify) => {
     {
       schema: {
         tags: ['predictions'],
+        operationId: 'predictRaw',
         summary: 'Probability of outperforming, from features of your own',
         body: Type.Object({ features }, { additionalProperties: false }),
         response: {
@@ -43,6 +44,7 @@ const predictions: FastifyPluginAsyncTypebox = async (fastify) => {
     {
       schema: {
         tags: ['predictions'],
+        operationId: 'predictTicker',
         summary: 'Probability that a stock outperforms, with the features it was computed from',
         params: Type.Object({ ticker: Ticker }),
         response: { 200: TickerPrediction, ...problems(400, 404, 422, 502, 503) }

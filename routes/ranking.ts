@@ -41,6 +41,7 @@ const ranking: FastifyPluginAsyncTypebox = async (fastify) => {
       config: { quota: { weight: 5, atLeast: 8 } },
       schema: {
         tags: ['rankings'],
+        operationId: 'getRanking',
         summary: 'A universe, or tickers of your own, by probability of outperforming',
         querystring: Type.Object(
           {
@@ -85,6 +86,7 @@ const ranking: FastifyPluginAsyncTypebox = async (fastify) => {
     {
       schema: {
         tags: ['rankings'],
+        operationId: 'listCountries',
         summary: 'The universes that can be ranked',
         response: {
           200: Type.Object({

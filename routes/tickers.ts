@@ -52,6 +52,7 @@ const tickers: FastifyPluginAsyncTypebox = async (fastify) => {
     {
       schema: {
         tags: ['tickers'],
+        operationId: 'getTickerInfo',
         summary: 'Name, price and range of one stock',
         params: Type.Object({ ticker: Ticker }),
         response: { 200: TickerInfo, ...problems(400, 404, 502) }
@@ -71,6 +72,7 @@ const tickers: FastifyPluginAsyncTypebox = async (fastify) => {
       config: { quota: { weight: 5, atLeast: 8 } },
       schema: {
         tags: ['tickers'],
+        operationId: 'getTickerInfoBatch',
         summary: 'The same for up to 100 stocks; what failed is named with its reason',
         body: Type.Array(Ticker, { minItems: 1, maxItems: 100 }),
         response: {

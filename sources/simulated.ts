@@ -16,7 +16,7 @@ export interface SimulatedSourceOptions {
  * The simulated market: real symbols and names, invented prices, every listing of universes.json, from 2017-01-02 to
  * the last weekday before today (UTC). Symbols that are not listed are `not_found`.
  *
- * Paths are made when a symbol is first asked for (about a millisecond each) and kept until the next trading day.
+ * Paths are made when a symbol is first asked for (one or two milliseconds each) and kept until the next trading day.
  * Arrays in answers are copies.
  *
  * Quotes: market capitalisation is price times shares in the major unit of the currency (pounds where prices are in

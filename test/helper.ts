@@ -44,6 +44,19 @@ export function waveCandles(days = 320, until = '2026-11-20', phase = 0): Candle
   return { dates, open: absent, high: absent, low: absent, close, adjClose: close, volume: absent }
 }
 
+function lastQuote({ close, dates }: Candles): Quote {
+  return {
+    price: close.at(-1)!,
+    change: null,
+    volume: null,
+    marketCap: null,
+    peRatio: null,
+    fiftyTwoWeekHigh: 120,
+    fiftyTwoWeekLow: 90,
+    asOf: dates.at(-1)!
+  }
+}
+
 /** A market of a few symbols that answer candles, or fail as they are told. */
 export function fakeSource(
   members: Record<string, Candles | FetchError>,
@@ -57,23 +70,13 @@ export function fakeSource(
       })
     )
   }
-  const quote = ({ close, dates }: Candles): Quote => ({
-    price: close.at(-1)!,
-    change: null,
-    volume: null,
-    marketCap: null,
-    peRatio: null,
-    fiftyTwoWeekHigh: 120,
-    fiftyTwoWeekLow: 90,
-    asOf: dates.at(-1)!
-  })
   return {
     name: 'simulated',
     kind: 'simulated',
     universes: [{ name: 'Testland', symbols: Object.keys(members), origin: 'a test', date: '2026-11-22' }],
     instrument: () => undefined,
     history: async (symbols) => answer(symbols, (candles) => candles),
-    quotes: async (symbols) => answer(symbols, quote),
+    quotes: async (symbols) => answer(symbols, lastQuote),
     ...over
   }
 }

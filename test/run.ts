@@ -29,7 +29,7 @@ for await (const line of createInterface({ input: child.stdout })) {
   block.push(line)
   const totals = /^# \{.* pass: (\d+)(?:.*fail: (\d+))?/.exec(line)
   if (totals) [passed, failed] = [Number(totals[1]), Number(totals[2] ?? 0)]
-  if (/^ok /.test(line)) block = [line.replace(' {', '')]
+  if (line.startsWith('ok ')) block = [line.replace(' {', '')]
   if (/^(not )?ok /.test(line) || / \| |^# (?!Subtest)/.test(line)) {
     process.stdout.write(`${block.join('\n')}\n`)
     block = []

@@ -1,10 +1,11 @@
 import t from 'tap'
-import { createRandom } from '../../domain/random.ts'
+import { createRandom, type Random } from '../../domain/random.ts'
 
 const SAMPLES = 100_000
 
-function sample(draw: () => number): Float64Array {
-  return Float64Array.from({ length: SAMPLES }, draw)
+function sample(key: string, draw: (random: Random) => number): Float64Array {
+  const random = createRandom(key)
+  return Float64Array.from({ length: SAMPLES }, () => draw(random))
 }
 
 /** Mean of a power of the values. */
@@ -34,8 +35,8 @@ t.test('the numbers of a key do not change between versions: past prices would',
 })
 
 t.test('keys that differ in one character share no pattern', async (t) => {
-  const a = sample(createRandom('1/symbol/A').normal)
-  const b = sample(createRandom('1/symbol/B').normal)
+  const a = sample('1/symbol/A', (random) => random.normal())
+  const b = sample('1/symbol/B', (random) => random.normal())
   const correlation = moment(
     a.map((value, i) => value * b[i]!),
     1
@@ -44,15 +45,15 @@ t.test('keys that differ in one character share no pattern', async (t) => {
 })
 
 t.test('uniform numbers stay inside the open interval and fill it evenly', async (t) => {
-  const values = sample(createRandom('uniform').uniform)
+  const values = sample('uniform', (random) => random.uniform())
   t.ok(values.every((value) => value > 0 && value < 1))
-  const tenths = new Array<number>(10).fill(0)
+  const tenths = Array.from({ length: 10 }, () => 0)
   for (const value of values) tenths[Math.floor(value * 10)]!++
   for (const count of tenths) t.ok(Math.abs(count - SAMPLES / 10) < 400, `${count} in a tenth`)
 })
 
 t.test('normal numbers have the moments of the normal distribution', async (t) => {
-  const values = sample(createRandom('normal').normal)
+  const values = sample('normal', (random) => random.normal())
   t.ok(Math.abs(moment(values, 1)) < 0.015)
   t.ok(Math.abs(moment(values, 2) - 1) < 0.02)
   t.ok(Math.abs(moment(values, 4) - 3) < 0.15)
@@ -61,8 +62,7 @@ t.test('normal numbers have the moments of the normal distribution', async (t) =
 })
 
 t.test('Student t numbers have variance 1 and the quantiles of their distribution', async (t) => {
-  const { studentT } = createRandom('t')
-  const values = sample(() => studentT(5))
+  const values = sample('t', (random) => random.studentT(5))
   t.ok(Math.abs(moment(values, 1)) < 0.015)
   t.ok(Math.abs(moment(values, 2) - 1) < 0.05)
   // 4.0321 is the 99.5 % quantile of t with 5 degrees of freedom, whose variance is 5 / 3.

@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import t from 'tap'
 import { percentileOf, rank } from '../../domain/ranking.ts'
 import { signalOf } from '../../domain/signals.ts'

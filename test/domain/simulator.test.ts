@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import t from 'tap'
 import type { Candles } from '../../domain/market.ts'
 import { createSimulator, lastTradingDay, PRICE_DATE, type SimulatedInstrument } from '../../domain/simulator.ts'
@@ -28,17 +29,12 @@ function correlation(a: number[], b: number[]): number {
   return product(a, ma, b, mb) / Math.sqrt(product(a, ma, a, ma) * product(b, mb, b, mb))
 }
 
-function head(candles: Candles, days: number): Candles {
-  const cut = (column: Float64Array): Float64Array => column.slice(0, days)
-  return {
-    dates: candles.dates.slice(0, days),
-    open: cut(candles.open),
-    high: cut(candles.high),
-    low: cut(candles.low),
-    close: cut(candles.close),
-    adjClose: cut(candles.adjClose),
-    volume: cut(candles.volume)
-  }
+/** A fingerprint of the first `days` rows: a failed comparison of whole arrays takes minutes to print. */
+function digest(candles: Candles, days: number): string {
+  const { dates, ...columns } = candles
+  const hash = createHash('sha256').update(dates.slice(0, days).join())
+  for (const column of Object.values(columns)) hash.update(column.subarray(0, days).join())
+  return hash.digest('hex')
 }
 
 t.test('one candle a weekday, from the start of the simulation to the day asked for', async (t) => {
@@ -49,7 +45,7 @@ t.test('one candle a weekday, from the start of the simulation to the day asked 
   t.equal(dates.length, 516 * 5)
   t.equal(close.length, dates.length)
   t.ok(dates.every((date) => new Date(date).getUTCDay() % 6 !== 0))
-  t.same(dates, [...new Set(dates)].toSorted())
+  t.ok(dates.every((date, day) => day === 0 || date > dates[day - 1]!))
 })
 
 t.test('a weekend ends with its Friday, and nothing comes before the start', async (t) => {
@@ -72,7 +68,7 @@ t.test('candles are consistent', async (t) => {
   t.ok(low.every((value, day) => value > 0 && value <= Math.min(open[day]!, close[day]!)))
   t.ok(high.every((value, day) => value >= Math.max(open[day]!, close[day]!)))
   t.ok(volume.every((value) => Number.isInteger(value) && value > 0))
-  t.same(adjClose, close)
+  t.equal(adjClose.join(), close.join())
   t.not(adjClose.buffer, close.buffer, 'written to separately')
 })
 
@@ -101,10 +97,15 @@ t.test('the same seed gives the same market in every version', async (t) => {
 t.test('a day that is added changes nothing before it', async (t) => {
   const simulator = createSimulator({ seed: 4 })
   const before = simulator.candles(instrument(), '2026-11-19')
-  const after = simulator.candles(instrument(), '2031-06-30')
-  t.same(head(after, before.dates.length), before)
-  t.same(simulator.candles(instrument(), '2026-11-19'), before, 'nor does going back')
-  t.same(head(before, 300), simulator.candles(instrument(), before.dates[299]!))
+  const days = before.dates.length
+  const later = simulator.candles(instrument(), '2031-06-30')
+  t.equal(digest(later, days), digest(before, days))
+  t.ok(
+    later.close.every((price) => price > 0),
+    'and it goes on'
+  )
+  t.equal(digest(simulator.candles(instrument(), '2026-11-19'), Infinity), digest(before, days), 'nor does going back')
+  t.equal(digest(simulator.candles(instrument(), before.dates[299]!), Infinity), digest(before, 300))
 })
 
 t.test('a path does not depend on which others are asked for, or in which order', async (t) => {
@@ -112,17 +113,17 @@ t.test('a path does not depend on which others are asked for, or in which order'
   const crowd = createSimulator({ seed: 5 })
   crowd.candles(instrument({ symbol: 'XOM', sector: 'Energy' }), '2028-01-03')
   crowd.candles(instrument({ symbol: 'MSFT' }), '2020-01-03')
-  t.same(crowd.candles(instrument(), LAST), alone)
+  t.equal(digest(crowd.candles(instrument(), LAST), Infinity), digest(alone, Infinity))
 })
 
 t.test('seed, symbol and sector make the returns; price and shares only scale', async (t) => {
   const base = createSimulator({ seed: 6 }).candles(instrument(), LAST)
   const other = (seed: number, over: Partial<SimulatedInstrument>): Candles =>
     createSimulator({ seed }).candles(instrument(over), LAST)
-  t.notSame(other(7, {}).close, base.close)
-  t.notSame(other(6, { symbol: 'MSFT' }).close, base.close)
-  t.notSame(other(6, { sector: 'Energy' }).close, base.close)
-  t.notSame(other(6, { sector: null }).close, base.close)
+  t.not(other(7, {}).close[0], base.close[0])
+  t.not(other(6, { symbol: 'MSFT' }).close[0], base.close[0])
+  t.not(other(6, { sector: 'Energy' }).close[0], base.close[0])
+  t.not(other(6, { sector: null }).close[0], base.close[0])
 
   const scaled = other(6, { price: 540, shares: 29_600 })
   t.ok(scaled.close.every((price, day) => Math.abs(price / 2 - base.close[day]!) <= 1e-4))
@@ -154,7 +155,7 @@ t.test('returns look like returns of stocks: fat tails, clustered volatility, co
 
 t.test('the signal is the return from 120 to 20 days ago in units of volatility, cut at 2', async (t) => {
   const simulator = createSimulator({ seed: 9 })
-  const { close } = simulator.candles(instrument(), LAST)
+  const { close } = simulator.candles(instrument({ price: 1e6 }), LAST)
   const signal = simulator.signal(instrument(), LAST)
   t.equal(signal.length, close.length)
   t.ok(signal.subarray(0, 120).every((z) => z === 0))
@@ -166,7 +167,7 @@ t.test('the signal is the return from 120 to 20 days ago in units of volatility,
     if (Math.abs(z) > 0.1 && Math.abs(z) < 2) ratios.push(Math.log(close[day - 20]! / close[day - 120]!) / z)
   }
   t.ok(ratios.length > 1000)
-  for (const ratio of [Math.min(...ratios), Math.max(...ratios)]) t.ok(Math.abs(ratio / mean(ratios) - 1) < 1e-3)
+  for (const ratio of [Math.min(...ratios), Math.max(...ratios)]) t.ok(Math.abs(ratio / mean(ratios) - 1) < 1e-6)
 })
 
 /** How well the signal ranks the stocks of a market by whether they beat its median over the next 20 days. */
@@ -177,7 +178,7 @@ function signalAuc(seed: number, momentum: number | undefined): number {
     signal: simulator.signal(stock, LAST)
   }))
   const cases: { score: number; beats: boolean }[] = []
-  for (let day = 300; day < stocks[0]!.close.length - HORIZON; day += 10) {
+  for (let day = 300; day < stocks[0]!.close.length - HORIZON; day += 20) {
     const futures = stocks.map(({ close }) => close[day + HORIZON]! / close[day]!)
     const median = futures.toSorted((a, b) => a - b)[stocks.length / 2]!
     for (const [i, { signal }] of stocks.entries()) cases.push({ score: signal[day]!, beats: futures[i]! >= median })
@@ -196,10 +197,10 @@ t.test('the planted signal is as strong as documented, and absent at strength 0'
   t.ok(Math.abs(none - 0.5) < 0.01, `AUC ${none} at strength 0`)
 })
 
-t.test('an absurdly strong signal still gives prices that are finite and positive', async (t) => {
-  const { low, high } = createSimulator({ seed: 1, momentum: 1 }).candles(instrument(), LAST)
-  t.ok(low.every((price) => price >= 1e-4))
-  t.ok(high.every(Number.isFinite))
+t.test('an absurdly strong signal and an absurdly low price still give positive prices', async (t) => {
+  const { low, high } = createSimulator({ seed: 1, momentum: 1 }).candles(instrument({ price: 1e-9 }), LAST)
+  t.equal(Math.min(...low), 1e-4)
+  t.ok(high.every((price) => price >= 1e-4 && Number.isFinite(price)))
 })
 
 t.test('the last trading day is the latest weekday that is over in UTC', async (t) => {

@@ -120,7 +120,7 @@ t.test('what can not be ranked is refused by name', async (t) => {
     ],
     ['/ranking?tickers=AAPL,A$', 'TF_ERR_RANKING_TICKERS', 'tickers has "A$", which is not a symbol'],
     [
-      `/ranking?tickers=${Array.from({ length: 101 }, (_, i) => `T${i}`)}`,
+      `/ranking?tickers=${Array.from({ length: 101 }, (_, i) => `T${i}`).join()}`,
       'TF_ERR_RANKING_TICKERS',
       'tickers has 101 symbols, more than 100'
     ],

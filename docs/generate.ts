@@ -1,0 +1,112 @@
+/**
+ * `npm run docs`: rewrites what the documents quote from the code. In README.md the reply below each `curl` is the one that
+ * the service really gives, and the table of settings is made from the schema; so is .env.example. A test fails when the
+ * files differ from what this would write.
+ */
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { FastifyInstance } from 'fastify'
+import { buildApp } from '../app.ts'
+import { ConfigSchema, loadConfig } from '../config.ts'
+
+const root = join(import.meta.dirname, '..')
+
+/** The day on which the examples were made: the simulated market of the day is a fixed one. */
+const NOW = new Date('2026-11-22T12:00:00Z')
+
+interface Setting {
+  description: string
+  default?: unknown
+  type?: string
+  enum?: string[]
+  minimum?: number
+  maximum?: number
+}
+
+const settings = Object.entries(ConfigSchema.properties as Record<string, Setting>)
+
+/** A default as the environment would give it. */
+function shown(value: unknown = ''): string {
+  return Array.isArray(value) ? value.join(',') : `${value as string | number | boolean}`
+}
+
+function bounds({ type, enum: values, minimum, maximum }: Setting): string {
+  if (values) return values.join(', ')
+  if (type === 'integer') return `${minimum} to ${maximum}`
+  return type === 'boolean' ? 'true, false, 1, 0' : ''
+}
+
+/** The table of settings. */
+export function settingsTable(): string {
+  const rows = settings.map(([name, setting]) => {
+    const fallback = setting.default === undefined ? '' : `\`${shown(setting.default)}\``
+    return `| \`${name}\` | ${fallback} | ${bounds(setting)} | ${setting.description} |`
+  })
+  return ['| variable | default | values | |', '| --- | --- | --- | --- |', ...rows].join('\n')
+}
+
+/** .env.example: every setting, commented out, with its default. */
+export function envExample(): string {
+  const entries = settings.map(([name, setting]) => `# ${setting.description}\n# ${name}=${shown(setting.default)}\n`)
+  return ['# Settings of the service. `npm start` reads a copy of this file called .env.\n', ...entries].join('\n')
+}
+
+/** JSON as a reader wants it: what fits on a line is on one, and so is each object of a list. */
+function pretty(value: unknown, indent = '', row = false): string {
+  const flat = JSON.stringify(value, null, 1).replaceAll(/\n\s*/g, ' ')
+  if (typeof value !== 'object' || value === null || row || indent.length + flat.length <= 118) return flat
+  const inner = `${indent}  `
+  const items = Array.isArray(value)
+    ? value.map((item) => pretty(item, inner, true))
+    : Object.entries(value).map(([key, item]) => `${JSON.stringify(key)}: ${pretty(item, inner)}`)
+  const [open, close] = Array.isArray(value) ? '[]' : '{}'
+  return `${open}\n${items.map((item) => inner + item).join(',\n')}\n${indent}${close}`
+}
+
+/** Runs `curl [-s] 'URL' [-d 'BODY'] [| grep 'PATTERN']` against the service without a network. */
+async function curl(app: FastifyInstance, command: string): Promise<string> {
+  const url = /'?localhost:8000(\/[^\s']*)'?/.exec(command)?.[1]
+  if (url === undefined) throw new Error(`no address in ${command}`)
+  const payload = /-d '([^']*)'/.exec(command)?.[1]
+  const pattern = /\| grep '([^']*)'/.exec(command)?.[1]
+  const reply = payload
+    ? await app.inject({ method: 'POST', url, payload, headers: { 'content-type': 'application/json' } })
+    : await app.inject(url)
+  if (pattern !== undefined) {
+    return reply.payload
+      .split('\n')
+      .filter((line) => new RegExp(pattern).test(line))
+      .join('\n')
+  }
+  const body = reply.json()
+  // The one thing in a reply that is never the same twice.
+  if ('request_id' in body) body.request_id = '5f1c9c3e-8f63-4b5e-9a53-0c6d5a2a7f10'
+  return pretty(body)
+}
+
+const EXAMPLE = /```sh\n(curl [^\n]+(?:\n[^`\n]+)*)\n```\n\n```(json|text)\n[^`]*```/g
+const TABLE = /(<!-- settings -->\n)[^]*?(\n<!-- \/settings -->)/
+
+/** README.md with the replies and the table of today's code. Replies are asked for in the order in which they stand. */
+export async function renderReadme(readme: string): Promise<string> {
+  const app = await buildApp(loadConfig({ LOG_LEVEL: 'silent' }), { now: () => NOW })
+  try {
+    let rendered = ''
+    let from = 0
+    for (const match of readme.matchAll(EXAMPLE)) {
+      const [whole, command = '', language] = match
+      const reply = await curl(app, command)
+      rendered += `${readme.slice(from, match.index)}\`\`\`sh\n${command}\n\`\`\`\n\n\`\`\`${language}\n${reply}\n\`\`\``
+      from = match.index + whole.length
+    }
+    return (rendered + readme.slice(from)).replace(TABLE, `$1${settingsTable()}$2`)
+  } finally {
+    await app.close()
+  }
+}
+
+if (import.meta.main) {
+  const file = join(root, 'README.md')
+  await writeFile(file, await renderReadme(await readFile(file, 'utf8')))
+  await writeFile(join(root, '.env.example'), envExample())
+}

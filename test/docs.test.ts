@@ -1,0 +1,25 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import t from 'tap'
+import { envExample, renderReadme, settingsTable } from '../docs/generate.ts'
+
+const read = async (file: string): Promise<string> => readFile(join(import.meta.dirname, '..', file), 'utf8')
+
+t.test("README.md quotes real replies and today's settings (else: npm run docs)", async (t) => {
+  const readme = await read('README.md')
+  t.ok([...readme.matchAll(/```sh\ncurl/g)].length >= 8)
+  t.equal(await renderReadme(readme), readme)
+  t.ok(readme.includes(settingsTable()))
+})
+
+t.test('an example that has gone stale is found', async (t) => {
+  const stale = '```sh\ncurl localhost:8000/health/live\n```\n\n```json\n{}\n```\n'
+  t.equal(await renderReadme(stale), stale.replace('{}', '{ "status": "live" }'))
+  await t.rejects(renderReadme('```sh\ncurl example.com\n```\n\n```json\n{}\n```\n'), {
+    message: 'no address in curl example.com'
+  })
+})
+
+t.test('.env.example has every setting (else: npm run docs)', async (t) => {
+  t.equal(await read('.env.example'), envExample())
+})

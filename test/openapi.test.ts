@@ -1,0 +1,58 @@
+import { createConfig, lintFromString } from '@redocly/openapi-core'
+import t from 'tap'
+import { build } from './helper.ts'
+
+t.test('the OpenAPI document lints clean', async (t) => {
+  const app = await build(t)
+  const { payload } = await app.inject('/openapi.json')
+  // Health and metrics are neither limited nor given anything to refuse: they have no 4xx.
+  const config = await createConfig({ extends: ['recommended'], rules: { 'operation-4xx-response': 'off' } })
+  const found = await lintFromString({ source: payload, config })
+  t.same(
+    found.map(({ ruleId, message, location }) => `${ruleId} ${location[0]?.pointer}: ${message}`),
+    []
+  )
+  t.equal(JSON.parse(payload).openapi, '3.1.0')
+})
+
+t.test('every route of the service is documented, with every error it can answer', async (t) => {
+  const app = await build(t)
+  const { paths } = (await app.inject('/openapi.json')).json()
+  t.same(Object.keys(paths).toSorted(), [
+    '/',
+    '/countries',
+    '/health',
+    '/health/live',
+    '/health/ready',
+    '/metrics',
+    '/models',
+    '/predict_raw',
+    '/predict_ticker/{ticker}',
+    '/ranking',
+    '/ticker_info/{ticker}',
+    '/ticker_info_batch'
+  ])
+  t.same(Object.keys(paths['/predict_ticker/{ticker}'].get.responses), [
+    '200',
+    '400',
+    '404',
+    '422',
+    '429',
+    '500',
+    '502',
+    '503'
+  ])
+  const { features } = paths['/predict_raw'].post.requestBody.content['application/json'].schema.properties
+  t.equal(features.required.length, 17)
+  t.match(features.properties.rsi_14, { type: 'number', 'x-quantiles': { p50: Number } })
+})
+
+t.test('the documentation page needs nothing from elsewhere', async (t) => {
+  const app = await build(t)
+  const page = await app.inject('/docs')
+  t.equal(page.statusCode, 200)
+  t.notMatch(page.payload, /(src|href)="https?:/)
+  const policy = String(page.headers['content-security-policy'])
+  t.match(policy, "default-src 'self'")
+  t.notMatch(policy, /upgrade-insecure-requests|unsafe-eval|script-src[^;]*unsafe-inline/)
+})

@@ -71,7 +71,11 @@ export function bootstrapAuc(
 
 /** Quantile of a sample by linear interpolation (Hyndman & Fan type 7). */
 export function quantile(values: Float64Array, q: number): number {
-  const sorted = values.toSorted()
+  return quantileOfSorted(values.toSorted(), q)
+}
+
+/** The same of a sample that ascends. */
+export function quantileOfSorted(sorted: Float64Array, q: number): number {
   const at = q * (sorted.length - 1)
   const low = sorted[Math.floor(at)]!
   return low + (sorted[Math.ceil(at)]! - low) * (at - Math.floor(at))

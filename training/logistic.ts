@@ -48,12 +48,12 @@ export function fitLogistic(rows: LogisticRows, prior: Prior): LogisticFit {
   for (;;) {
     const loss = newtonSystem(rows, prior, beta, scratch)
     const step = solveCholesky(scratch.hessian, scratch.gradient)
-    const decrement = step.reduce((sum, value, j) => sum + value * (scratch.gradient[j] ?? 0), 0)
+    const decrement = step.reduce((sum, value, j) => sum + value * scratch.gradient[j]!, 0)
     let size = 1
     let next = move(beta, step, size)
     while (penalisedLoss(rows, prior, next) > loss + total * 1e-12) next = move(beta, step, (size /= 2))
     beta = next
-    if (decrement <= total * TOLERANCE) return { weights: beta.slice(0, -1), intercept: beta.at(-1) ?? 0 }
+    if (decrement <= total * TOLERANCE) return { weights: beta.slice(0, -1), intercept: beta[rows.width]! }
   }
 }
 

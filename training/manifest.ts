@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { FEATURES, type FeatureDefinition } from '../domain/features.ts'
 import { HORIZON_DAYS, type Dataset } from './dataset.ts'
-import { quantile } from './evaluation.ts'
+import { quantileOfSorted } from './evaluation.ts'
 import { score, type LinearModel } from './model.ts'
 import { MODEL_NAME, type Training } from './pipeline.ts'
 import type { Metrics } from './walk-forward.ts'
@@ -76,10 +76,9 @@ export function toManifest(training: Training, onnx: Uint8Array, version: string
 /** The shortest decimal that reads back as the same float32. */
 export function shortFloat(value: number): number {
   const exact = Math.fround(value)
-  for (let digits = 1; ; digits++) {
-    const short = Number(exact.toPrecision(digits))
-    if (Math.fround(short) === exact) return short
-  }
+  let digits = 1
+  while (Math.fround(Number(exact.toPrecision(digits))) !== exact) digits++
+  return Number(exact.toPrecision(digits))
 }
 
 /** Universes by name, with what each gave. */
@@ -100,7 +99,7 @@ function windowOf(rows: Dataset): { from: string; to: string } {
 
 function quantilesOf(rows: Dataset, j: number): Quantiles {
   const values = Float64Array.from(rows, (row) => row.features[j]!).toSorted()
-  const at = (q: number): number => shortFloat(quantile(values, q))
+  const at = (q: number): number => shortFloat(quantileOfSorted(values, q))
   const { p0_5, p5, p25, p50, p75, p95, p99_5 } = QUANTILES
   return { p0_5: at(p0_5), p5: at(p5), p25: at(p25), p50: at(p50), p75: at(p75), p95: at(p95), p99_5: at(p99_5) }
 }

@@ -78,10 +78,17 @@ function fitWeights(rows: Dataset): Weights {
 
 /** Mean and standard deviation of each feature. A constant feature has scale 1: it standardises to 0. */
 function moments(rows: Dataset): Pick<LinearModel, 'mean' | 'scale'> {
-  const mean = Float32Array.from(FEATURES, (_, j) => average(rows.map((row) => row.features[j]!)))
-  const variance = mean.map((centre, j) => average(rows.map((row) => (row.features[j]! - centre) ** 2)))
-  const scale = variance.map((value) => Math.sqrt(value) || 1)
-  return { mean, scale }
+  const mean = Float32Array.from(columnMeans(rows, (x) => x))
+  const variance = columnMeans(rows, (x, j) => (x - mean[j]!) ** 2)
+  return { mean, scale: Float32Array.from(variance, (value) => Math.sqrt(value) || 1) }
+}
+
+function columnMeans(rows: Dataset, value: (x: number, column: number) => number): Float64Array {
+  const sums = new Float64Array(FEATURES.length)
+  for (const { features } of rows) {
+    for (let j = 0; j < sums.length; j++) sums[j]! += value(features[j]!, j)
+  }
+  return sums.map((sum) => sum / rows.length)
 }
 
 function standardise(x: number, mean: number, scale: number): number {

@@ -42,7 +42,7 @@ export async function trainOn(
     return own
   })
   const evaluation = evaluate(forecasts)
-  checkForLeak(evaluation.metrics, source.kind)
+  checkForLeak(source.kind, evaluation.metrics, rows)
   const failures = gateFailures(evaluation.metrics)
   return { source: source.kind, rows, model: fitModel(rows), evaluation, failures }
 }

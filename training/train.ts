@@ -149,8 +149,13 @@ function marketOf(source: MarketSource['kind']): string {
 }
 
 /** Without the paths of this machine. */
-function commandOf({ data, until, force }: Options): string {
-  return `npm run train -- ${data === undefined ? `--until ${until}` : '--data DIR'}${force ? ' --force' : ''}`
+function commandOf({ data, until, notes, force }: Options): string {
+  return [
+    'npm run train --',
+    data === undefined ? `--until ${until}` : '--data DIR',
+    ...(notes === undefined ? [] : ['--notes TEXT']),
+    ...(force ? ['--force'] : [])
+  ].join(' ')
 }
 
 if (import.meta.main) {

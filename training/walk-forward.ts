@@ -1,5 +1,6 @@
-import { DAYS_BETWEEN_ROWS, HORIZON_DAYS, type Dataset, type Row } from './dataset.ts'
-import { auc, average, bootstrapAuc, brier, calibrationError, logLoss, neweyWestT, spearman } from './evaluation.ts'
+import type { Dataset, Row } from './dataset.ts'
+import { auc, average, bootstrapAuc, brier, calibrationError, logLoss } from './evaluation.ts'
+import { crossSections, rankIc } from './information.ts'
 import { fitModel, knownBefore, score } from './model.ts'
 
 /** Years of rows before the first year that is judged. */
@@ -37,9 +38,8 @@ export interface Metrics {
   /** 5 % and 95 % bounds, bootstrap by calendar quarter. */
   auc_ci90: [number, number]
   auc_years_above_half: number
-  /** Mean over dates of Spearman's correlation of probability and return within a universe. */
+  /** Of the probability, see `rankIc`. */
   rank_ic: number
-  /** Newey-West, lag = label weeks that overlap. */
   rank_ic_t: number
   brier: number
   /** Of the share of positives known at training time. */
@@ -87,16 +87,17 @@ export function evaluate(forecasts: readonly Forecast[]): Evaluation {
   )
   const { p, y } = columns(forecasts)
   const sections = crossSections(forecasts)
+  const ic = rankIc(sections, ({ probability }) => probability)
   const quarters = forecasts.map(({ row }) => quarterOf(row.date))
-  const { rows, auc: area, rank_ic, brier: error, brier_base } = yearFigures('all', forecasts)
+  const { rows, auc: area, brier: error, brier_base } = yearFigures('all', forecasts)
   const metrics: Metrics = {
     rows,
     folds: years.length,
     auc: area,
     auc_ci90: bootstrapAuc(p, y, quarters),
     auc_years_above_half: years.filter((year) => year.auc > 0.5).length,
-    rank_ic,
-    rank_ic_t: neweyWestT(informationCoefficients(sections), HORIZON_DAYS / DAYS_BETWEEN_ROWS),
+    rank_ic: ic.mean,
+    rank_ic_t: ic.t,
     brier: error,
     brier_base,
     log_loss: logLoss(p, y),
@@ -112,7 +113,7 @@ function yearFigures(year: string, forecasts: readonly Forecast[]): YearFigures 
     year,
     rows: forecasts.length,
     auc: auc(p, y),
-    rank_ic: average(informationCoefficients(crossSections(forecasts))),
+    rank_ic: rankIc(crossSections(forecasts), ({ probability }) => probability).mean,
     brier: brier(p, y),
     brier_base: brier(base, y)
   }
@@ -124,25 +125,6 @@ function columns(forecasts: readonly Forecast[]): { p: Float64Array; y: Uint8Arr
     y: Uint8Array.from(forecasts, ({ row }) => row.label),
     base: Float64Array.from(forecasts, ({ base }) => base)
   }
-}
-
-/** Forecasts of one universe on one date each, by date. */
-function crossSections(forecasts: readonly Forecast[]): Forecast[][] {
-  return [...Map.groupBy(forecasts, ({ row }) => `${row.date} ${row.universe}`).values()]
-}
-
-/** One rank IC a date: the mean over its universes, each counting by its rows. */
-function informationCoefficients(sections: readonly Forecast[][]): Float64Array {
-  const dates = Map.groupBy(sections, (section) => section[0]!.row.date)
-  return Float64Array.from(dates.values(), (universes) => {
-    let [sum, rows] = [0, 0]
-    for (const section of universes) {
-      const forward = Float64Array.from(section, ({ row }) => row.forward)
-      sum += section.length * spearman(columns(section).p, forward)
-      rows += section.length
-    }
-    return sum / rows
-  })
 }
 
 function topDecileHit(sections: readonly Forecast[][]): number {

@@ -9,7 +9,7 @@ import { CACHE_TYPES } from './monitoring/catalogue.ts'
 import { createMeters } from './monitoring/meters.ts'
 import pkg from './package.json' with { type: 'json' }
 import cache from './plugins/cache/index.ts'
-import errors, { clientErrorHandler, frameworkErrors } from './plugins/errors.ts'
+import errors, { clientErrorHandler, frameworkErrors, notFound } from './plugins/errors.ts'
 import health from './plugins/health.ts'
 import market from './plugins/market.ts'
 import metrics from './plugins/metrics/index.ts'
@@ -51,6 +51,8 @@ export async function buildApp(config: Config, overrides: Overrides = {}): Promi
     logger: overrides.logger ?? { level: config.LOG_LEVEL },
     genReqId: () => randomUUID(),
     bodyLimit: MEBIBYTE,
+    // An empty list trusts nobody. Hop counts and `true` are not offered: the one hides clients, the other believes anyone.
+    trustProxy: [...config.TRUST_PROXY],
     requestTimeout: 10_000,
     // Node looks for late headers and bodies every 30 s by default, so that its deadlines come up to 30 s late.
     http: { headersTimeout: 9000, connectionsCheckingInterval: 1000 },
@@ -71,8 +73,12 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
   const { now = () => new Date() } = overrides
   const source = overrides.source ?? (await openSource(app, config, now))
 
-  // Metrics first: what is registered before is not counted.
-  await app.register(metrics, { endpoint: '/prometheus' })
+  await app.register(errors)
+  // Before all routes: those that are registered earlier are not counted.
+  await app.register(metrics, {
+    endpoint: '/prometheus',
+    ...(config.METRICS_TOKEN !== undefined && { token: config.METRICS_TOKEN })
+  })
   const meters = createMeters(app.metrics)
 
   await app.register(validation)
@@ -86,7 +92,8 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
     exempt: ['/prometheus', '/openapi.json', '/docs', '/docs/*'],
     ...meters.rateLimit
   })
-  await app.register(errors)
+  // Limited too: guessing urls must not be free.
+  app.setNotFoundHandler({ preHandler: app.rateLimit() }, notFound)
   await app.register(cache, { types: [...CACHE_TYPES], maxBytes: config.CACHE_MAX_BYTES, ...meters.cache })
   await app.register(market, { source, ...meters.market })
   await app.register(model, {

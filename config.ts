@@ -52,6 +52,21 @@ export const ConfigSchema = Type.Object(
       maximum: 1_000_000_000,
       description: 'Requests a minute that one client may make to one route.'
     }),
+    METRICS_TOKEN: Type.Optional(
+      Type.String({
+        minLength: 8,
+        secret: true,
+        description: 'Bearer token that `/prometheus` and `/metrics` ask for; without one they are open.'
+      })
+    ),
+    TRUST_PROXY: Type.Array(
+      Type.String({ pattern: '^(loopback|linklocal|uniquelocal|[0-9A-Fa-f.:]+(/[0-9]{1,3})?)$' }),
+      {
+        default: [],
+        description:
+          'Comma-separated addresses or CIDR ranges of the proxies whose `X-Forwarded-For` is believed; `loopback`, `linklocal`, `uniquelocal` are names for ranges.'
+      }
+    ),
     CACHE_MAX_BYTES: Type.Integer({
       default: 67_108_864,
       minimum: 1024,
@@ -94,7 +109,8 @@ export class ConfigError extends Error {
   }
 }
 
-const schemas: Readonly<Record<string, { type?: string; default?: unknown }>> = ConfigSchema.properties
+const schemas: Readonly<Record<string, { type?: string; default?: unknown; secret?: boolean }>> =
+  ConfigSchema.properties
 
 /** A setting's text as its schema's type; what can't be converted stays text, and fails the check. */
 function convert(text: string, type: string | undefined): unknown {
@@ -108,7 +124,7 @@ function convert(text: string, type: string | undefined): unknown {
 function describe({ instancePath, message, params }: ErrorObject, env: NodeJS.ProcessEnv): string {
   const [, name = ''] = instancePath.split('/')
   const allowed = Array.isArray(params['allowedValues']) ? `: ${params['allowedValues'].join(', ')}` : ''
-  return `${name}=${env[name]} ${message}${allowed}`
+  return `${schemas[name]?.secret ? name : `${name}=${env[name]}`} ${message}${allowed}`
 }
 
 /**
@@ -122,7 +138,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     if (text !== undefined && text.trim() !== '') values[name] = convert(text.trim(), type)
     else if (fallback !== undefined) values[name] = fallback
   }
-  const check = new Ajv({ allErrors: true }).compile<Config>(ConfigSchema)
+  const check = new Ajv({ allErrors: true, keywords: ['secret'] }).compile<Config>(ConfigSchema)
   const problems = check(values) ? [] : check.errors!.map((error) => describe(error, env))
   if (values['MARKET_SOURCE'] === 'csv' && values['MARKET_DATA_DIR'] === undefined) {
     problems.push('MARKET_DATA_DIR must be set for MARKET_SOURCE=csv')

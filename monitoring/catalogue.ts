@@ -4,7 +4,7 @@
  * An empty label set is one that is known at boot: countries are the universes of the market source.
  */
 import { FETCH_ERRORS, MARKET_SOURCES } from '../domain/market.ts'
-import { type Catalogue, httpCatalogue } from '../plugins/metrics/index.ts'
+import { type Catalogue, pluginCatalogue } from '../plugins/metrics/index.ts'
 
 /** What the cache holds: the values of `cache_type`. */
 export const CACHE_TYPES = ['ranking'] as const
@@ -20,7 +20,7 @@ const INFERENCE_SECONDS = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.00
 const PROBABILITIES = [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]
 
 export const catalogue = {
-  ...httpCatalogue,
+  ...pluginCatalogue,
   model_predictions_total: {
     type: 'counter',
     help: 'Rows scored, by model.',

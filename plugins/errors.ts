@@ -65,6 +65,7 @@ function send(error: FastifyError, request: FastifyRequest, reply: FastifyReply)
 
 /** For Fastify's `frameworkErrors`: bad URLs and over-long parameters, which run no hook. */
 export function frameworkErrors(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
+  request.server.metrics.countUnrouted(request, reply)
   send(error, request, reply)
 }
 
@@ -95,16 +96,18 @@ export function clientErrorHandler(error: NodeJS.ErrnoException, socket: Socket)
   )
 }
 
+/** To be registered first: a route keeps the error handler that is set when it is added. */
 async function errors(fastify: FastifyInstance): Promise<void> {
   fastify.addHook('onRequest', (request, reply, done) => {
     reply.header('x-request-id', request.id)
     done()
   })
   fastify.setErrorHandler(send)
-  // Limited too: guessing urls must not be free.
-  fastify.setNotFoundHandler({ preHandler: fastify.rateLimit() }, (request) => {
-    throw new TF_ERR_NOT_FOUND(request.method, request.url)
-  })
 }
 
-export default fp(errors, { name: 'errors', fastify: '5.x', dependencies: ['@trading-fun/rate-limit'] })
+/** The handler for requests that no route matches. */
+export function notFound(request: FastifyRequest): never {
+  throw new TF_ERR_NOT_FOUND(request.method, request.url)
+}
+
+export default fp(errors, { name: 'errors', fastify: '5.x' })

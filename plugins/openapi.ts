@@ -31,8 +31,7 @@ async function openapi(fastify: FastifyInstance, { title, description, version, 
       security: [],
       tags: [...tags]
     },
-    transformObject: (document) =>
-      'openapiObject' in document ? published(document.openapiObject) : document.swaggerObject
+    transformObject: (document) => published((document as { openapiObject: object }).openapiObject)
   })
   await fastify.register(swaggerUi, { routePrefix: '/docs', staticCSP: CSP, logLevel: 'warn' })
   fastify.get('/openapi.json', { schema: { hide: true } }, async () => fastify.swagger())

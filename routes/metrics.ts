@@ -3,6 +3,8 @@ import { Type } from '@sinclair/typebox'
 import fp from 'fastify-plugin'
 import { RANKING_MODEL } from '../domain/ranking.ts'
 import { Finite } from '../schemas/finite.ts'
+import { MaybeNumber } from '../schemas/market.ts'
+import { problems } from '../schemas/problem.ts'
 
 const Count = Type.Integer({ minimum: 0 })
 
@@ -11,7 +13,10 @@ const Series = Type.Object({
   value: Type.Optional(Finite()),
   count: Type.Optional(Count),
   sum: Type.Optional(Finite()),
-  buckets: Type.Optional(Type.Record(Type.String(), Count, { description: 'Cumulative counts by upper bound.' }))
+  buckets: Type.Optional(Type.Record(Type.String(), Count, { description: 'Cumulative counts by upper bound.' })),
+  p50: Type.Optional(MaybeNumber),
+  p95: Type.Optional(MaybeNumber),
+  p99: Type.Optional(MaybeNumber)
 })
 
 const CacheStats = Type.Object({
@@ -39,11 +44,25 @@ const metrics: FastifyPluginAsyncTypebox<MetricsRoutesOptions> = async (fastify,
     {
       logLevel: 'warn',
       config: { quota: false },
+      onRequest: fastify.metrics.guard,
       schema: {
         tags: ['operations'],
         operationId: 'getMetrics',
         summary: 'The numbers of /prometheus as JSON, and a few that need no query',
+        querystring: Type.Object(
+          {
+            name: Type.Optional(
+              Type.String({
+                maxLength: 1000,
+                description: 'Beginnings of metric names, separated by commas; without it all metrics.',
+                examples: ['http_,model_']
+              })
+            )
+          },
+          { additionalProperties: false }
+        ),
         response: {
+          ...problems(400, 401),
           200: Type.Object({
             cache_stats: Type.Object({
               backend: Type.String(),
@@ -74,7 +93,8 @@ const metrics: FastifyPluginAsyncTypebox<MetricsRoutesOptions> = async (fastify,
         }
       }
     },
-    async () => {
+    async (request) => {
+      const prefixes = request.query.name?.split(',').map((text) => text.trim())
       const types = fastify.cache.stats()
       const { clients, endpoints } = fastify.rateLimiter.stats()
       const { file, manifest } = fastify.model.serving(RANKING_MODEL)
@@ -97,7 +117,7 @@ const metrics: FastifyPluginAsyncTypebox<MetricsRoutesOptions> = async (fastify,
           memory_rss_bytes: rss,
           heap_used_bytes: heapUsed
         },
-        metrics: await fastify.metrics.json()
+        metrics: await fastify.metrics.json(prefixes)
       }
     }
   )

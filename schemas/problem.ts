@@ -24,6 +24,7 @@ export type Problem = Static<typeof Problem>
 
 const DESCRIPTIONS: Record<number, string> = {
   400: 'The request breaks its schema; `errors` names each field.',
+  401: 'A bearer token is needed.',
   404: 'There is no such thing.',
   422: 'There is not enough data to answer.',
   429: 'Too many requests; `Retry-After` says when to come back.',

@@ -5,7 +5,7 @@ import { ConfigError, ConfigSchema, loadConfig } from '../config.ts'
 t.test('every setting has a description, and a default unless it may be absent', async (t) => {
   for (const [name, schema] of Object.entries(ConfigSchema.properties)) {
     t.ok(schema.description, name)
-    t.equal('default' in schema, name !== 'MARKET_DATA_DIR', name)
+    t.equal('default' in schema, !['MARKET_DATA_DIR', 'METRICS_TOKEN'].includes(name), name)
   }
 })
 
@@ -55,7 +55,9 @@ t.test('every wrong setting is named at once', async (t) => {
     ALLOW_SIMULATED_MODEL: 'maybe',
     CORS_ORIGINS: 'https://ok.example,not an origin',
     MARKET_SOURCE: 'csv',
-    SHUTDOWN_DELAY_SECONDS: '1.5'
+    SHUTDOWN_DELAY_SECONDS: '1.5',
+    METRICS_TOKEN: 'hunter2',
+    TRUST_PROXY: '1'
   }
   const error = t.throws(() => loadConfig(env))
   t.ok(error instanceof ConfigError)
@@ -65,10 +67,12 @@ t.test('every wrong setting is named at once', async (t) => {
     'CORS_ORIGINS=https://ok.example,not an origin must match pattern "^(https?://[^/\\s]+|\\*|null)$"',
     'LOG_LEVEL=loud must be equal to one of the allowed values: fatal, error, warn, info, debug, trace, silent',
     'MARKET_DATA_DIR must be set for MARKET_SOURCE=csv',
+    'METRICS_TOKEN must NOT have fewer than 8 characters',
     'PORT=99999 must be <= 65535',
     'RATE_LIMIT_RPM=sixty must be integer',
     'SHUTDOWN_DELAY_SECONDS=1.5 must be integer'
   ])
+  t.notMatch(error.message, 'hunter2', 'a secret is not repeated')
   t.equal(error.code, 'TF_ERR_CONFIG')
   t.match(error.message, /^Invalid configuration:\n {2}\S/)
 })

@@ -3,6 +3,7 @@
  * addition. A family has the shape that prom-client's Registry asks of a metric, so everything written for that registry
  * (text, JSON, merge, duplicate check) sees it.
  */
+import { type Format, OPENMETRICS_FORMAT, formatBound, formatHeader, formatLabels, formatValue } from './format.ts'
 
 /** Label names with their values. An empty list is a set that is known only at boot: its series appear when bound. */
 export type LabelSpec = Readonly<Record<string, readonly string[]>>
@@ -38,31 +39,17 @@ export interface HistogramReading {
   count: number
 }
 
-/** Prints a number as the text format wants it. */
-export function formatValue(value: number): string {
-  if (value === Infinity) return '+Inf'
-  if (value === -Infinity) return '-Inf'
-  return String(value)
-}
+/** The label value of the one series that holds what no other series may. */
+export const OVERFLOW = '__overflow__'
 
-/** Prints a bucket bound as a float (`1.0`): the spelling that is the same in Prometheus 2 and, after ingestion, in 3. */
-export function formatBound(bound: number): string {
-  return Number.isInteger(bound) ? bound.toFixed(1) : formatValue(bound)
-}
-
-const ESCAPES: Record<string, string> = { '\\': '\\\\', '"': '\\"', '\n': '\\n' }
-
-/** `{a="x",b="y"}`, or nothing without labels; values escaped as the text format wants it. */
-export function formatLabels(labels: Readonly<Record<string, string | number>>): string {
-  const pairs = Object.entries(labels).map(
-    ([name, value]) => `${name}="${String(value).replaceAll(/[\\"\n]/g, (c) => ESCAPES[c]!)}"`
-  )
-  return pairs.length === 0 ? '' : `{${pairs.join(',')}}`
-}
-
-/** The two header lines of a family. */
-export function formatHeader(name: string, help: string, type: string): string {
-  return `# HELP ${name} ${help.replaceAll('\\', '\\\\').replaceAll('\n', '\\n')}\n# TYPE ${name} ${type}\n`
+/** What the families of one registry share. */
+export interface FamilyLimits {
+  /** Series a family may have; what comes after goes to its overflow series. */
+  readonly maxSeries: number
+  /** False while the service boots: a wrong label is then an error of its author. Later it must not fail a request. */
+  serving: boolean
+  /** Told of each label set that went to the overflow series. */
+  onDropped(metric: string): void
 }
 
 /** Every combination of the closed label sets; none if one of them is known only at boot. */
@@ -92,46 +79,36 @@ abstract class Family<L extends LabelSpec, Cell> {
   protected readonly series: Record<string, string>[] = []
   readonly #cells = new Map<string, Cell>()
   readonly #closed: LabelSpec
+  readonly #limits: FamilyLimits
   #collect: (() => void) | undefined
 
-  constructor(name: string, help: string, spec: L, width: number) {
+  constructor(name: string, help: string, spec: L, width: number, limits: FamilyLimits) {
     this.name = name
     this.help = help
     this.labelNames = Object.keys(spec)
     this.#closed = spec
+    this.#limits = limits
     this.width = width
     this.values = new Float64Array(width)
   }
 
   /**
-   * The cell of one series, made on first use and the same ever after: bind it once, outside the hot path.
-   * @throws TypeError for a missing or unknown label name, or a value outside the closed set.
+   * The cell of one series, made on first use and the same ever after: bind it once, outside the hot path. Beyond the
+   * family's limit, and for wrong labels once the service is ready, it is the cell of the overflow series.
+   * @throws TypeError while the service boots, for a label name or value that the spec does not have
    */
   labels(labels: LabelValues<L>): Cell {
     const given = labels as Record<string, string>
-    const ordered: Record<string, string> = {}
-    for (const name of this.labelNames) {
-      const value = given[name]
-      const allowed = this.#closed[name]!
-      if (typeof value !== 'string' || (allowed.length > 0 && !allowed.includes(value))) {
-        throw new TypeError(`${this.name}: label ${name} can't be ${JSON.stringify(value)}`)
-      }
-      ordered[name] = value
+    const problem = this.#problemOf(given)
+    if (problem !== undefined) {
+      if (!this.#limits.serving) throw new TypeError(`${this.name}: ${problem}`)
+      return this.#overflow()
     }
-    const extra = Object.keys(given).find((name) => !this.labelNames.includes(name))
-    if (extra !== undefined) throw new TypeError(`${this.name}: has no label ${extra}`)
-
+    const ordered = Object.fromEntries(this.labelNames.map((name) => [name, given[name]!]))
     const key = JSON.stringify(Object.values(ordered))
-    let cell = this.#cells.get(key)
-    if (cell === undefined) {
-      const offset = this.series.length * this.width
-      if (offset + this.width > this.values.length) this.#grow()
-      this.series.push(ordered)
-      this.prepare(ordered)
-      cell = this.cell(offset)
-      this.#cells.set(key, cell)
-    }
-    return cell
+    const cell = this.#cells.get(key)
+    if (cell !== undefined) return cell
+    return this.series.length < this.#limits.maxSeries ? this.#add(key, ordered) : this.#overflow()
   }
 
   /** Makes the series of every combination of closed label sets, so that they are exposed at 0 before their first event. */
@@ -146,6 +123,11 @@ abstract class Family<L extends LabelSpec, Cell> {
     return this
   }
 
+  /** Runs what `onCollect` was given. */
+  collect(): void {
+    this.#collect?.()
+  }
+
   /** prom-client's reading of a metric. */
   async get(): Promise<Snapshot> {
     this.collect()
@@ -157,20 +139,57 @@ abstract class Family<L extends LabelSpec, Cell> {
     this.values.fill(0)
   }
 
-  collect(): void {
-    this.#collect?.()
+  /**
+   * Copies the family's numbers now and returns what prints them later, a series at a time, from lines that were printed
+   * but for their value when the series was made.
+   */
+  freeze(format: Format): Iterable<string> {
+    return this.print(this.values.slice(0, this.series.length * this.width), format)
   }
 
-  /** The family in text format 0.0.4, from lines that were printed but for their value when the series was made. */
-  abstract text(): string
-  protected abstract samples(): Sample[]
+  protected *print(values: Float64Array, format: Format): Generator<string> {
+    yield formatHeader(this.name, this.help, this.type, format)
+    for (let i = 0; i * this.width < values.length; i++) yield this.printSeries(i, values, format)
+  }
+
+  protected abstract printSeries(index: number, values: Float64Array, format: Format): string
+  /** All series as prom-client reads them, now. */
+  abstract samples(): Sample[]
   protected abstract prepare(labels: Record<string, string>): void
   protected abstract cell(offset: number): Cell
 
-  #grow(): void {
-    const grown = new Float64Array(this.values.length * 2)
-    grown.set(this.values)
-    this.values = grown
+  #problemOf(given: Record<string, string>): string | undefined {
+    for (const name of this.labelNames) {
+      const value = given[name]
+      const allowed = this.#closed[name]!
+      if (typeof value !== 'string' || (allowed.length > 0 && !allowed.includes(value))) {
+        return `label ${name} can't be ${JSON.stringify(value)}`
+      }
+    }
+    const extra = Object.keys(given).find((name) => !this.labelNames.includes(name))
+    return extra === undefined ? undefined : `has no label ${extra}`
+  }
+
+  #overflow(): Cell {
+    this.#limits.onDropped(this.name)
+    return (
+      this.#cells.get(OVERFLOW) ??
+      this.#add(OVERFLOW, Object.fromEntries(this.labelNames.map((name) => [name, OVERFLOW])))
+    )
+  }
+
+  #add(key: string, labels: Record<string, string>): Cell {
+    const offset = this.series.length * this.width
+    if (offset + this.width > this.values.length) {
+      const grown = new Float64Array(this.values.length * 2)
+      grown.set(this.values)
+      this.values = grown
+    }
+    this.series.push(labels)
+    this.prepare(labels)
+    const cell = this.cell(offset)
+    this.#cells.set(key, cell)
+    return cell
   }
 }
 
@@ -178,18 +197,16 @@ abstract class Family<L extends LabelSpec, Cell> {
 abstract class ScalarFamily<L extends LabelSpec, Cell> extends Family<L, Cell> {
   readonly #prefixes: string[] = []
 
-  constructor(name: string, help: string, spec: L) {
-    super(name, help, spec, 1)
+  constructor(name: string, help: string, spec: L, limits: FamilyLimits) {
+    super(name, help, spec, 1, limits)
   }
 
-  text(): string {
-    let text = formatHeader(this.name, this.help, this.type)
-    for (let i = 0; i < this.#prefixes.length; i++) text += `${this.#prefixes[i]}${formatValue(this.values[i]!)}\n`
-    return text
-  }
-
-  protected samples(): Sample[] {
+  samples(): Sample[] {
     return this.series.map((labels, i) => ({ labels, value: this.values[i]! }))
+  }
+
+  protected printSeries(index: number, values: Float64Array): string {
+    return `${this.#prefixes[index]}${formatValue(values[index]!)}\n`
   }
 
   protected prepare(labels: Record<string, string>): void {
@@ -210,11 +227,23 @@ export class CounterCell {
   inc(by = 1): void {
     if (by >= 0) this.#family.values[this.#index]! += by
   }
+
+  /** Takes over a total that is counted elsewhere; a lower one than before is ignored. */
+  raiseTo(total: number): void {
+    if (total > this.#family.values[this.#index]!) this.#family.values[this.#index] = total
+  }
 }
 
 /** A number that only grows. */
 export class Counter<L extends LabelSpec> extends ScalarFamily<L, CounterCell> {
   readonly type = 'counter'
+
+  /** @throws TypeError if the name lacks the `_total` that OpenMetrics asks of counters */
+  constructor(name: string, help: string, spec: L, limits: FamilyLimits) {
+    super(name, help, spec, limits)
+    if (!name.endsWith('_total')) throw new TypeError(`${name}: a counter's name ends with _total`)
+  }
+
   protected cell(offset: number): CounterCell {
     return new CounterCell(this, offset)
   }
@@ -251,23 +280,40 @@ export class Gauge<L extends LabelSpec> extends ScalarFamily<L, GaugeCell> {
   }
 }
 
+/** A trace that one observation belongs to; the last one of each bucket is kept. */
+interface Exemplar {
+  traceId: string
+  value: number
+  /** Seconds since 1970. */
+  at: number
+}
+
+interface HistogramStore extends Store {
+  readonly bounds: Float64Array
+  /** By the place of their bucket in `values`. */
+  readonly exemplars: Map<number, Exemplar>
+}
+
 /** A bound histogram. */
 export class HistogramCell {
-  readonly #family: Store & { readonly bounds: Float64Array }
+  readonly #family: HistogramStore
   readonly #offset: number
-  constructor(family: Store & { readonly bounds: Float64Array }, offset: number) {
+  constructor(family: HistogramStore, offset: number) {
     this.#family = family
     this.#offset = offset
   }
 
-  /** Counts one value, in the family's unit (seconds, bytes). NaN is ignored. */
-  observe(value: number): void {
+  /** Counts one value, in the family's unit (seconds, bytes). NaN is ignored. `traceId`: the trace to show it by. */
+  observe(value: number, traceId?: string): void {
     if (Number.isNaN(value)) return
     const { bounds, values } = this.#family
     let bucket = 0
     while (bucket < bounds.length && value > bounds[bucket]!) bucket++
     values[this.#offset + bucket]! += 1
     values[this.#offset + bounds.length + 1]! += value
+    if (traceId !== undefined) {
+      this.#family.exemplars.set(this.#offset + bucket, { traceId, value, at: Date.now() / 1000 })
+    }
   }
 }
 
@@ -276,18 +322,26 @@ export class Histogram<L extends LabelSpec> extends Family<L, HistogramCell> {
   readonly type = 'histogram'
   /** Ascending upper bounds, +Inf left out. */
   readonly bounds: Float64Array
+  readonly exemplars = new Map<number, Exemplar>()
+  readonly #les: string[]
   readonly #prefixes: { buckets: string[]; sum: string; count: string }[] = []
 
-  /** @throws TypeError if the bounds are not finite and ascending, or a label is called `le`. */
-  constructor(name: string, help: string, spec: L, bounds: readonly number[]) {
-    super(name, help, spec, bounds.length + 2)
+  /** @throws TypeError if the bounds are not finite and ascending, or a label is called `le` */
+  constructor(name: string, help: string, spec: L, bounds: readonly number[], limits: FamilyLimits) {
+    super(name, help, spec, bounds.length + 2, limits)
     const ascending = bounds.every((bound, i) => Number.isFinite(bound) && (i === 0 || bound > bounds[i - 1]!))
     if (bounds.length === 0 || !ascending) throw new TypeError(`${name}: buckets must be finite and ascending`)
     if ('le' in spec) throw new TypeError(`${name}: a histogram has the label le already`)
     this.bounds = Float64Array.from(bounds)
+    this.#les = [...bounds.map(formatBound), '+Inf']
   }
 
-  /** All series, read at one instant. */
+  /** The bounds as they are printed, `+Inf` included. */
+  get les(): readonly string[] {
+    return this.#les
+  }
+
+  /** All series, read now. */
   readings(): HistogramReading[] {
     return this.series.map((labels, i) => {
       const offset = i * this.width
@@ -301,22 +355,29 @@ export class Histogram<L extends LabelSpec> extends Family<L, HistogramCell> {
     })
   }
 
-  text(): string {
-    let text = formatHeader(this.name, this.help, this.type)
-    this.readings().forEach(({ cumulative, sum, count }, i) => {
-      const prefix = this.#prefixes[i]!
-      for (let bucket = 0; bucket < cumulative.length; bucket++)
-        text += `${prefix.buckets[bucket]}${cumulative[bucket]}\n`
-      text += `${prefix.sum}${formatValue(sum)}\n${prefix.count}${count}\n`
-    })
-    return text
+  override reset(): void {
+    super.reset()
+    this.exemplars.clear()
   }
 
-  protected samples(): Sample[] {
-    const les = [...Array.from(this.bounds, formatBound), '+Inf']
+  protected printSeries(index: number, values: Float64Array, format: Format): string {
+    const prefix = this.#prefixes[index]!
+    const offset = index * this.width
+    let text = ''
+    let count = 0
+    for (let bucket = 0; bucket <= this.bounds.length; bucket++) {
+      count += values[offset + bucket]!
+      text += prefix.buckets[bucket]! + count
+      const exemplar = format === OPENMETRICS_FORMAT ? this.exemplars.get(offset + bucket) : undefined
+      text += exemplar ? ` # {trace_id="${exemplar.traceId}"} ${exemplar.value} ${exemplar.at}\n` : '\n'
+    }
+    return `${text}${prefix.sum}${formatValue(values[offset + this.width - 1]!)}\n${prefix.count}${count}\n`
+  }
+
+  samples(): Sample[] {
     return this.readings().flatMap(({ labels, cumulative, sum, count }) => [
       ...cumulative.map((value, i) => ({
-        labels: { ...labels, le: les[i]! },
+        labels: { ...labels, le: this.#les[i]! },
         value,
         metricName: `${this.name}_bucket`
       })),
@@ -326,9 +387,8 @@ export class Histogram<L extends LabelSpec> extends Family<L, HistogramCell> {
   }
 
   protected prepare(labels: Record<string, string>): void {
-    const les = [...Array.from(this.bounds, formatBound), '+Inf']
     this.#prefixes.push({
-      buckets: les.map((le) => `${this.name}_bucket${formatLabels({ ...labels, le })} `),
+      buckets: this.#les.map((le) => `${this.name}_bucket${formatLabels({ ...labels, le })} `),
       sum: `${this.name}_sum${formatLabels(labels)} `,
       count: `${this.name}_count${formatLabels(labels)} `
     })

@@ -1,28 +1,51 @@
 /** `@trading-fun/metrics`: Prometheus metrics for a Fastify service, true and nearly free. */
-import { createRequire } from 'node:module'
-import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
 import promClient, { type Metric, type Registry } from 'prom-client'
 import type { Catalogue, Handles, NoLabels } from './catalogue.ts'
-import { TEXT_FORMAT, exposition } from './exposition.ts'
-import { Counter, Gauge, Histogram, type LabelSpec } from './families.ts'
+import { watchConnections } from './connections.ts'
+import { TF_ERR_METRICS_REGISTERED } from './errors.ts'
+import { exposition } from './exposition.ts'
+import { Counter, type FamilyLimits, Gauge, Histogram, type LabelSpec } from './families.ts'
+import { type Format, TEXT_FORMAT } from './format.ts'
 import { httpCatalogue, instrumentHttp } from './http.ts'
 import { type MetricJson, metricsJson } from './json.ts'
-import { type MetricsData, MetricsOptionsSchema, TF_ERR_METRICS_REGISTERED, parseOptions } from './options.ts'
+import { type MetricsData, MetricsOptionsSchema, parseOptions } from './options.ts'
+import { registerProcessMetrics } from './process.ts'
+import { bearerGuard, registerScrape } from './scrape.ts'
 
 export type { Catalogue, Handles, MetricSpec } from './catalogue.ts'
+export * from './errors.ts'
 export type { Counter, CounterCell, Gauge, GaugeCell, Histogram, HistogramCell, LabelSpec } from './families.ts'
+export { OPENMETRICS_FORMAT, TEXT_FORMAT } from './format.ts'
 export { METHODS, httpCatalogue } from './http.ts'
 export type { MetricJson, SeriesJson } from './json.ts'
-export { MetricsOptionsSchema, TF_ERR_METRICS_OPTIONS, TF_ERR_METRICS_REGISTERED } from './options.ts'
+export { MetricsOptionsSchema } from './options.ts'
 
-/** What `fastify.metrics` offers, beside fastify-metrics' own `client` and `initMetricsInRegistry`. */
+/** What the plugin writes of itself. */
+const ownCatalogue = {
+  metrics_series_dropped_total: {
+    type: 'counter',
+    help: 'Label sets that were counted in the overflow series of their metric: it has too many, or they were wrong.',
+    labels: { metric: [] }
+  },
+  metrics_scrape_duration_seconds: {
+    type: 'histogram',
+    help: 'Seconds that it took to print the exposition.',
+    buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1]
+  }
+} as const satisfies Catalogue
+
+/** All metrics that the plugin writes by itself, for catalogues and documents. */
+export const pluginCatalogue = { ...httpCatalogue, ...ownCatalogue } as const
+
+/** What `fastify.metrics` offers, beside fastify-metrics' own `initMetricsInRegistry`. */
 export interface Metrics {
   /** The metrics client in use, with its classes: `new client.Gauge({ registers: [registry] })`. */
   readonly client: typeof promClient
   /** This instance's registry; every metric of the instance is in it. */
   readonly registry: Registry
-  /** Registers a counter; closed label sets appear at 0. Throws if the name is taken. */
+  /** Registers a counter; closed label sets appear at 0. Throws if the name is taken or lacks `_total`. */
   counter<const L extends LabelSpec = NoLabels>(name: string, spec: { help: string; labels?: L }): Counter<L>
   /** Registers a gauge; closed label sets appear at 0. Throws if the name is taken. */
   gauge<const L extends LabelSpec = NoLabels>(name: string, spec: { help: string; labels?: L }): Gauge<L>
@@ -33,10 +56,14 @@ export interface Metrics {
   ): Histogram<L>
   /** Registers every metric of a catalogue that is not there yet and returns their typed handles. */
   define<const C extends Catalogue>(catalogue: C): Handles<C>
-  /** The text format 0.0.4 of all metrics. */
-  exposition(): Promise<string>
-  /** All metrics as JSON. */
-  json(): Promise<MetricJson[]>
+  /** All metrics as of one instant, in the text format 0.0.4 or in OpenMetrics. */
+  exposition(format?: Format): Promise<Buffer>
+  /** All metrics as JSON, or those whose names begin with one of the prefixes. */
+  json(prefixes?: readonly string[]): Promise<MetricJson[]>
+  /** An onRequest hook that asks for the plugin's bearer token, for other routes that show numbers. */
+  readonly guard: onRequestHookHandler
+  /** Counts a request that no hook sees: to be called by the server option `frameworkErrors`. */
+  countUnrouted(request: FastifyRequest, reply: FastifyReply): void
 }
 
 declare module 'fastify' {
@@ -48,25 +75,25 @@ declare module 'fastify' {
 
 /** All options are optional. */
 export interface MetricsOptions extends Partial<MetricsData> {
-  /** A registry to add to instead of an own one. It must belong to the same copy of prom-client. */
+  /** A registry to add to instead of an own one. */
   registry?: Registry
+  /** The metrics client, for a package other than prom-client with the same interface. */
+  client?: typeof promClient
 }
 
-// By require: an import would bring fastify-metrics' own declaration of `fastify.metrics` into the program (TS2717).
-const fastifyMetrics = (
-  createRequire(import.meta.url)('fastify-metrics') as { default: FastifyPluginAsync<Record<string, unknown>> }
-).default
+type Builders = Pick<Metrics, 'counter' | 'gauge' | 'histogram' | 'define'>
 
-function build(registry: Registry): Omit<Metrics, 'client'> {
+function builders(registry: Registry, limits: FamilyLimits): Builders {
   /** A family has all that a registry uses of a metric, though prom-client's type asks for its own class. */
   function register<F extends { initialize(): F }>(family: F): F {
     registry.registerMetric(family as unknown as Metric)
     return family.initialize()
   }
-  const counter: Metrics['counter'] = (name, { help, labels }) => register(new Counter(name, help, labels ?? {}))
-  const gauge: Metrics['gauge'] = (name, { help, labels }) => register(new Gauge(name, help, labels ?? {}))
+  const counter: Metrics['counter'] = (name, { help, labels }) =>
+    register(new Counter(name, help, labels ?? {}, limits))
+  const gauge: Metrics['gauge'] = (name, { help, labels }) => register(new Gauge(name, help, labels ?? {}, limits))
   const histogram: Metrics['histogram'] = (name, { help, labels, buckets }) =>
-    register(new Histogram(name, help, labels ?? {}, buckets))
+    register(new Histogram(name, help, labels ?? {}, buckets, limits))
 
   function define<const C extends Catalogue>(catalogue: C): Handles<C> {
     const handles = Object.entries(catalogue).map(([name, spec]) => {
@@ -77,41 +104,43 @@ function build(registry: Registry): Omit<Metrics, 'client'> {
     })
     return Object.fromEntries(handles)
   }
-
-  return {
-    registry,
-    counter,
-    gauge,
-    histogram,
-    define,
-    exposition: () => exposition(registry),
-    json: () => metricsJson(registry)
-  }
+  return { counter, gauge, histogram, define }
 }
 
 async function metrics(fastify: FastifyInstance, options: MetricsOptions): Promise<void> {
   if (fastify.hasDecorator('metrics')) throw new TF_ERR_METRICS_REGISTERED()
-  const { registry = new promClient.Registry(), ...data } = options
-  const { endpoint, processMetrics } = parseOptions(MetricsOptionsSchema, data)
+  const { client = promClient, registry = new client.Registry(), ...data } = options
+  const { endpoint, token, processMetrics, maxSeries } = parseOptions(MetricsOptionsSchema, data)
 
-  await fastify.register(fastifyMetrics, {
-    name: 'metrics',
-    promClient,
-    endpoint: null,
-    routeMetrics: { enabled: false },
-    defaultMetrics: { enabled: processMetrics, register: registry }
-  })
-  const decorator = Object.assign(fastify.metrics, build(registry))
-
-  instrumentHttp(fastify, decorator.define(httpCatalogue))
-
-  if (endpoint !== null) {
-    fastify.get(endpoint, { config: { metrics: false }, logLevel: 'warn' }, async (_request, reply) => {
-      const text = await decorator.exposition()
-      return reply.type(TEXT_FORMAT).send(text)
-    })
+  const limits: FamilyLimits = {
+    maxSeries,
+    serving: false,
+    onDropped: (metric) => metric !== dropped.name && dropped.labels({ metric }).inc()
   }
+  const build = builders(registry, limits)
+  const { metrics_series_dropped_total: dropped, metrics_scrape_duration_seconds: scrapes } = build.define(ownCatalogue)
+  const http = build.define(httpCatalogue)
+
+  await registerProcessMetrics(fastify, client, registry, processMetrics)
+  const countUnrouted = instrumentHttp(fastify, http, watchConnections(fastify, http))
+  const guard = bearerGuard(token)
+  const decorator = Object.assign(fastify.metrics, {
+    ...build,
+    client,
+    registry,
+    exposition: async (format: Format = TEXT_FORMAT) => exposition(registry, format),
+    json: async (prefixes?: readonly string[]) => metricsJson(registry, prefixes),
+    guard,
+    countUnrouted
+  } satisfies Metrics)
+
+  const scrapeSeconds = scrapes.labels({})
+  if (endpoint !== null) {
+    registerScrape(fastify, endpoint, guard, decorator.exposition, (seconds) => scrapeSeconds.observe(seconds))
+  }
+  fastify.addHook('onReady', async () => {
+    limits.serving = true
+  })
 }
 
-const plugin: typeof metrics = fp(metrics, { name: '@trading-fun/metrics', fastify: '5.x' })
-export default plugin
+export default fp(metrics, { name: '@trading-fun/metrics', fastify: '5.x' })

@@ -33,6 +33,8 @@ export class Batcher {
   readonly #options: BatcherOptions
   #queue: Job[] = []
   #queued = 0
+  /** Rows that wait or are being scored: what the bound is on. */
+  #pending = 0
   #running = new Set<Promise<void>>()
   #scheduled = false
 
@@ -48,9 +50,10 @@ export class Batcher {
 
   /** @throws TF_ERR_MODEL_BUSY when the queue is full; TF_ERR_MODEL_INFERENCE when the run fails. */
   async score(features: Float32Array, rows: number): Promise<Scores> {
-    // A request larger than the whole queue could never be served: it may wait alone.
-    if (this.#queued > 0 && this.#queued + rows > this.#options.maxQueueRows) throw new TF_ERR_MODEL_BUSY()
+    // A request larger than the whole bound could never be served: it may come when nothing else does.
+    if (this.#pending > 0 && this.#pending + rows > this.#options.maxQueueRows) throw new TF_ERR_MODEL_BUSY()
     this.#queued += rows
+    this.#pending += rows
     return new Promise((resolve, reject) => {
       this.#queue.push({ features, rows, resolve, reject })
       this.#schedule()
@@ -106,6 +109,7 @@ export class Batcher {
         cause instanceof TF_ERR_MODEL_INFERENCE ? cause : new TF_ERR_MODEL_INFERENCE('the runtime failed', { cause })
       for (const job of jobs) job.reject(error)
     }
+    this.#pending -= rows
     this.#options.onRun?.(run)
   }
 }

@@ -91,6 +91,15 @@ async function model(fastify: FastifyInstance, options: ModelOptions): Promise<v
   const { refuse, advice, openSession = openOnnxSession, onRun, ...data } = options
   const { repository, maxBatchRows, maxQueueRows } = parseOptions(data)
 
+  /** A listener that throws must not fail the requests of the run that it is told of. */
+  function report(manifest: Manifest, run: Run): void {
+    try {
+      onRun?.(manifest, run)
+    } catch (err) {
+      fastify.log.error({ err, model: manifest.name }, 'model listener failed')
+    }
+  }
+
   const models = await readRepository(repository)
   const served = new Map<string, Served>()
 
@@ -98,7 +107,7 @@ async function model(fastify: FastifyInstance, options: ModelOptions): Promise<v
     const version = newestFitting(name, versions, refuse, advice)
     const { manifest, file } = version
     const session = await loadSession(openSession, await readModel(version), manifest)
-    const batcher = new Batcher(session, { maxBatchRows, maxQueueRows, onRun: (run) => onRun?.(manifest, run) })
+    const batcher = new Batcher(session, { maxBatchRows, maxQueueRows, onRun: (run) => report(manifest, run) })
     // Next to the opening: whatever throws below, a close still releases the session, after its last run.
     fastify.addHook('onClose', async () => {
       await batcher.drain()

@@ -16,7 +16,7 @@ export const ModelOptionsSchema = Type.Object(
       minimum: 1,
       maximum: 1_048_576,
       default: 65_536,
-      description: 'Rows that may wait for a run, a model; beyond them a request is refused with 503.'
+      description: 'Rows of a model that may wait or be in a run; beyond them a request is refused with 503.'
     })
   },
   { additionalProperties: false }

@@ -2,12 +2,10 @@ import createError from '@fastify/error'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import errors, { clientErrorHandler } from '../../plugins/errors.ts'
-import rateLimit from '../../plugins/rate-limit/index.ts'
 
 async function build(t: Test): Promise<FastifyInstance> {
   const app = Fastify()
   t.teardown(() => app.close())
-  await app.register(rateLimit)
   await app.register(errors)
   return app
 }

@@ -141,3 +141,40 @@ t.test('a client is limited by route, unmatched urls together, operations never'
     'all eight countries in a minute, however small the limit'
   )
 })
+
+t.test('metrics can be asked for by the beginnings of their names', async (t) => {
+  const app = await build(t)
+  const { metrics } = (await app.inject('/metrics?name=cache_,model_loaded')).json()
+  t.same(metrics.map(({ name }: { name: string }) => name).toSorted(), [
+    'cache_hits_total',
+    'cache_misses_total',
+    'cache_size_bytes',
+    'model_loaded'
+  ])
+  const [{ series }] = (await app.inject('/metrics?name=ranking_tickers')).json().metrics
+  t.match(series, [{ labels: {}, count: 0, p50: null, p95: null, p99: null }])
+})
+
+t.test('with a token, numbers are for those who show it', async (t) => {
+  const app = await build(t, { METRICS_TOKEN: 'open sesame' })
+  for (const url of ['/prometheus', '/metrics']) {
+    const refused = await app.inject(url)
+    t.match(refused.json(), { status: 401, code: 'TF_ERR_METRICS_UNAUTHORIZED' }, url)
+    t.equal((await app.inject({ url, headers: { authorization: 'Bearer open sesame' } })).statusCode, 200, url)
+  }
+  t.equal((await app.inject('/health')).statusCode, 200)
+})
+
+t.test('X-Forwarded-For counts only from a proxy that is named', async (t) => {
+  const ask = async (trusted: string): Promise<number[]> => {
+    const app = await build(t, { RATE_LIMIT_RPM: '1', TRUST_PROXY: trusted })
+    const statuses: number[] = []
+    for (const client of ['203.0.113.1', '203.0.113.2']) {
+      statuses.push((await app.inject({ url: '/models', headers: { 'x-forwarded-for': client } })).statusCode)
+    }
+    return statuses
+  }
+  t.same(await ask(''), [200, 429], 'nobody is believed: one peer, one budget')
+  t.same(await ask('10.0.0.0/8'), [200, 429], 'another proxy is believed')
+  t.same(await ask('loopback'), [200, 200], 'the peer is believed: two clients')
+})

@@ -62,6 +62,10 @@ t.test('counters add, gauges move, and what is no number is ignored', async (t) 
   counter.inc(2.5)
   counter.inc(-4)
   counter.inc(Number.NaN)
+  const taken = app.metrics.counter('taken_total', { help: 'Taken over.' }).labels({})
+  taken.raiseTo(7)
+  taken.raiseTo(5)
+  t.equal((await scrape(app))['taken_total'], 7)
   gauge.set(7)
   gauge.set(Number.NaN)
   gauge.inc()
@@ -133,6 +137,7 @@ t.test('bad definitions stop the boot', async (t) => {
   t.throws(() => app.metrics.gauge('twice_total', { help: 'Twice.' }), {
     message: /twice_total has already been registered/
   })
+  t.throws(() => app.metrics.counter('jobs', { help: '' }), { message: "jobs: a counter's name ends with _total" })
   t.throws(() => app.metrics.histogram('h1', { help: '', buckets: [1, 1] }), {
     message: 'h1: buckets must be finite and ascending'
   })
@@ -196,7 +201,15 @@ t.test("the JSON view has the exposition's numbers", async (t) => {
   }).observe(3)
   const metrics = await app.metrics.json()
   t.same(metrics.find(({ name }) => name === 'job_seconds')?.series, [
-    { labels: { kind: 'x' }, count: 1, sum: 0.7, buckets: { '0.5': 0, '1.0': 1, '+Inf': 1 } }
+    {
+      labels: { kind: 'x' },
+      count: 1,
+      sum: 0.7,
+      buckets: { '0.5': 0, '1.0': 1, '+Inf': 1 },
+      p50: 0.75,
+      p95: 0.975,
+      p99: 0.995
+    }
   ])
   t.same(metrics.find(({ name }) => name === 'foreign')?.series, [
     { labels: { n: '1' }, value: 4 },
@@ -345,7 +358,7 @@ t.test('a given registry is used, and no endpoint means no route', async (t) => 
   app.metrics.counter('mine_total', { help: 'Mine.' })
   t.match(await registry.metrics(), 'mine_total 0')
   t.equal((await app.inject('/metrics')).statusCode, 404)
-  t.match(await app.metrics.exposition(), 'mine_total 0\n')
+  t.match(String(await app.metrics.exposition()), 'mine_total 0\n')
 })
 
 t.test('a wrong or unknown option, or a second registration, stops the boot', async (t) => {

@@ -141,6 +141,45 @@ t.test('a failing run fails the requests in it with its cause, and nothing else'
   )
 })
 
+t.test('rows of a runtime that answers later count for the bound until they are scored', async (t) => {
+  const finish: (() => void)[] = []
+  let slow = false
+  const session = fakeSession()
+  const app = await build(t, {
+    maxQueueRows: 2,
+    openSession: async () => ({
+      ...session,
+      async run(features, rows) {
+        if (slow) await new Promise<void>((resolve) => finish.push(resolve))
+        return session.run(features, rows)
+      }
+    })
+  })
+  slow = true
+  const both = [app.model.predict('tiny', new Float32Array(2)), app.model.predict('tiny', new Float32Array(2))]
+  await new Promise(setImmediate)
+  await new Promise(setImmediate)
+  t.equal(app.model.queueDepth('tiny'), 0, 'nothing waits')
+  await t.rejects(app.model.predict('tiny', new Float32Array(2)), { code: 'TF_ERR_MODEL_BUSY' })
+  finish.forEach((resolve) => resolve())
+  t.equal((await Promise.all(both)).length, 2)
+  slow = false
+  t.equal((await app.model.predict('tiny', new Float32Array(2))).probability.length, 1)
+})
+
+t.test('a listener that throws fails no request', async (t) => {
+  const lines: string[] = []
+  const app = Fastify({ logger: { level: 'error', stream: { write: (line: string) => void lines.push(line) } } })
+  t.teardown(() => app.close())
+  const onRun = (): never => {
+    throw new Error('listener')
+  }
+  await app.register(modelPlugin, { repository, openSession: async () => fakeSession(), onRun })
+  t.equal((await app.model.predict('tiny', new Float32Array(2))).probability.length, 1)
+  await new Promise(setImmediate)
+  t.match(JSON.parse(lines[0]!), { msg: 'model listener failed', err: { message: 'listener' }, model: 'tiny' })
+})
+
 t.test('what is no probability is never answered', async (t) => {
   for (const [probability, margin, message] of [
     [[1.5], [0], 'Inference failed: row 0 scored 1.5 with margin 0'],

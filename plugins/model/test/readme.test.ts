@@ -1,0 +1,35 @@
+import { readFileSync } from 'node:fs'
+import t from 'tap'
+import * as errors from '../errors.ts'
+import { ManifestSchema, ModelOptionsSchema } from '../index.ts'
+
+const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8').split('\n')
+
+/** The first row of a table that begins with this code, alone or in a list. */
+function row(code: string): string {
+  return readme.find((line) => line.startsWith('| `') && line.split(' | ')[0]!.includes(`\`${code}\``)) ?? ''
+}
+
+t.test('the README lists every option with its default and description', async (t) => {
+  for (const [name, option] of Object.entries(ModelOptionsSchema.properties)) {
+    const value = String(option.default ?? 'required')
+    t.ok(row(name).includes(`| ${value} |`), `${name}: ${value}`)
+    t.ok(row(name).includes(String(option.description)), `${name}: ${option.description}`)
+  }
+})
+
+t.test('the README lists every field of the manifest, with its description if it has one', async (t) => {
+  t.same(ManifestSchema.required, Object.keys(ManifestSchema.properties), 'every field is required')
+  for (const [name, { description }] of Object.entries(ManifestSchema.properties)) {
+    t.not(row(name), '', name)
+    const text = (description ?? '').replace(/\.$/, '')
+    t.ok(row(name).replaceAll('`', '').includes(text), `${name}: ${text}`)
+  }
+})
+
+t.test('the README lists every error with its status', async (t) => {
+  for (const [name, TfError] of Object.entries(errors)) {
+    const { statusCode } = Reflect.construct(TfError, []) as { statusCode: number }
+    t.match(row(name), `| \`${name}\` | ${statusCode} | `)
+  }
+})

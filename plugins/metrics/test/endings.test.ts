@@ -228,25 +228,26 @@ t.test(
     await app.register(metricsPlugin, { processMetrics: false, endpoint: null })
     app.get('/ok', async () => 'ok')
     await app.ready()
-    const second = createServer(app.routing)
+    const second = createServer((request, response) => app.routing(request, response))
     t.teardown(() => second.close())
     second.listen(0, '127.0.0.1')
     await once(second, 'listening')
 
-    const socket = connect((second.address() as AddressInfo).port, '127.0.0.1')
-    await once(socket, 'connect')
-    for (let i = 0; i < 2; i++) {
-      socket.write('GET /ok HTTP/1.1\r\nHost: x\r\n\r\n')
+    // Both are accepted before the server is known.
+    let accepted = 0
+    const both = new Promise<void>((resolve) => second.on('connection', () => void (++accepted === 2 && resolve())))
+    const sockets = [0, 1].map(() => connect((second.address() as AddressInfo).port, '127.0.0.1'))
+    await both
+    const request = 'GET /ok HTTP/1.1\r\nHost: x\r\n\r\n'
+    for (const socket of sockets) {
+      socket.write(request)
       await once(socket, 'data')
+      socket.write('NONSENSE\r\n\r\n')
+      await once(socket, 'close')
     }
-    socket.write('NONSENSE\r\n\r\n')
-    await once(socket, 'close')
     const found = await scrape(app)
-    t.equal(
-      found['http_request_bytes_total'],
-      2 * 'GET /ok HTTP/1.1\r\nHost: x\r\n\r\n'.length + 'NONSENSE\r\n\r\n'.length
-    )
-    t.equal(found['http_client_errors_total{code="HPE_INVALID_METHOD"}'], 1)
+    t.equal(found['http_request_bytes_total'], 2 * `${request}NONSENSE\r\n\r\n`.length)
+    t.equal(found['http_client_errors_total{code="HPE_INVALID_METHOD"}'], 2)
     t.equal(found['http_requests_total{method="GET",endpoint="/ok",status="200"}'], 2)
   }
 )

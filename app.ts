@@ -1,6 +1,7 @@
 /** The table of contents: which plugins there are, how they are wired to each other, which routes there are. */
 import { randomUUID } from 'node:crypto'
 import cors from '@fastify/cors'
+import swaggerUi from '@fastify/swagger-ui'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import type { Config } from './config.ts'
 import type { MarketSource } from './domain/market.ts'
@@ -15,6 +16,8 @@ import market from './plugins/market.ts'
 import metrics from './plugins/metrics/index.ts'
 import model, { type Manifest, type OpenSession } from './plugins/model/index.ts'
 import openapi from './plugins/openapi.ts'
+import overload from './plugins/overload.ts'
+import pageHeaders from './plugins/page-headers.ts'
 import ranking from './plugins/ranking.ts'
 import rateLimit from './plugins/rate-limit/index.ts'
 import validation from './plugins/validation.ts'
@@ -81,6 +84,10 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
   })
   const meters = createMeters(app.metrics)
 
+  await app.register(overload, {
+    maxEventLoopDelay: config.MAX_EVENT_LOOP_DELAY_MS,
+    exempt: ['/prometheus', '/metrics', '/health']
+  })
   await app.register(validation)
   await app.register(cors, {
     origin: config.CORS_ORIGINS.includes('*') ? '*' : config.CORS_ORIGINS,
@@ -108,7 +115,12 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
   meters.watch(app, { service: pkg.name, version: pkg.version })
 
   const about = { name: NAME, version: pkg.version, description: pkg.description }
-  await app.register(indexRoutes, about)
+  // In a scope of their own: twelve headers cost as much as a whole small reply, and data has no use for them.
+  await app.register(async (pages) => {
+    await pages.register(pageHeaders)
+    await pages.register(swaggerUi, { routePrefix: '/docs', logLevel: 'warn' })
+    await pages.register(indexRoutes, about)
+  })
   await app.register(predictionsRoutes)
   await app.register(rankingRoutes)
   await app.register(tickersRoutes)

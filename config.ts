@@ -67,6 +67,13 @@ export const ConfigSchema = Type.Object(
           'Comma-separated addresses or CIDR ranges of the proxies whose `X-Forwarded-For` is believed; `loopback`, `linklocal`, `uniquelocal` are names for ranges.'
       }
     ),
+    MAX_EVENT_LOOP_DELAY_MS: Type.Integer({
+      default: 500,
+      minimum: 0,
+      maximum: 60_000,
+      description:
+        'How late the event loop may be, as a mean over a second, before requests are answered 503; 0 never does.'
+    }),
     CACHE_MAX_BYTES: Type.Integer({
       default: 67_108_864,
       minimum: 1024,

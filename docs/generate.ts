@@ -1,6 +1,6 @@
 /**
  * `npm run docs`: rewrites what the documents quote from the code. In README.md the reply below each `curl` is the one that
- * the service really gives, and the table of settings is made from the schema; so is .env.example. A test fails when the
+ * the service really gives, and the table of settings is made from the schema; so is .env.example; docs/metrics.md is the catalogue. A test fails when the
  * files differ from what this would write.
  */
 import { readFile, writeFile } from 'node:fs/promises'
@@ -8,6 +8,8 @@ import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import { buildApp } from '../app.ts'
 import { ConfigSchema, loadConfig } from '../config.ts'
+import { catalogue } from '../monitoring/catalogue.ts'
+import type { MetricSpec } from '../plugins/metrics/index.ts'
 
 const root = join(import.meta.dirname, '..')
 
@@ -49,6 +51,24 @@ export function settingsTable(): string {
 export function envExample(): string {
   const entries = settings.map(([name, setting]) => `# ${setting.description}\n# ${name}=${shown(setting.default)}\n`)
   return ['# Settings of the service. `npm start` reads a copy of this file called .env.\n', ...entries].join('\n')
+}
+
+/** docs/metrics.md: the catalogue in words. */
+export function metricsDocument(): string {
+  const sections = Object.entries<MetricSpec>(catalogue).map(([name, spec]) => {
+    const labels = Object.entries(spec.labels ?? {}).map(
+      ([label, values]) => `- \`${label}\`: ${values.length === 0 ? 'known at boot' : values.join(', ')}`
+    )
+    const buckets = spec.type === 'histogram' ? [`- buckets: ${spec.buckets.join(', ')}`] : []
+    return `## \`${name}\`\n\n${[`*${spec.type}.* ${spec.help}`, [...labels, ...buckets].join('\n')].filter(Boolean).join('\n\n')}\n`
+  })
+  return `# Metrics
+
+Made from [monitoring/catalogue.ts](../monitoring/catalogue.ts) by \`npm run docs\`. Every label set that is listed exists at 0 from the
+first scrape; those that are known at boot are the routes of the service, the universes of its market source, the version of
+its model, and statuses as they occur. Beside these there are prom-client's \`process_*\` and \`nodejs_*\` metrics.
+
+${sections.join('\n')}`
 }
 
 /** JSON as a reader wants it: what fits on a line is on one, and so is each object of a list. */
@@ -110,5 +130,6 @@ if (import.meta.main) {
   const file = join(root, 'README.md')
   await writeFile(file, await renderReadme(await readFile(file, 'utf8')))
   await writeFile(join(root, '.env.example'), envExample())
+  await writeFile(join(root, 'docs/metrics.md'), metricsDocument())
 }
 /* c8 ignore stop */

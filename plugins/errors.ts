@@ -57,7 +57,7 @@ function send(error: FastifyError, request: FastifyRequest, reply: FastifyReply)
   const { headers } = error as { headers?: Record<string, string> }
   return reply
     .code(problem.status)
-    .headers({ ...headers, 'x-request-id': request.id })
+    .headers({ ...headers, 'x-request-id': request.id, 'x-content-type-options': 'nosniff' })
     .type(PROBLEM_TYPE)
     .serializer(JSON.stringify)
     .send(problem)
@@ -96,10 +96,11 @@ export function clientErrorHandler(error: NodeJS.ErrnoException, socket: Socket)
   )
 }
 
-/** To be registered first: a route keeps the error handler that is set when it is added. */
+/** Every reply names its request and is what its content type says. To be registered first: a route keeps the error handler that is set when it is added. */
 async function errors(fastify: FastifyInstance): Promise<void> {
   fastify.addHook('onRequest', (request, reply, done) => {
     reply.header('x-request-id', request.id)
+    reply.header('x-content-type-options', 'nosniff')
     done()
   })
   fastify.setErrorHandler(send)

@@ -1,6 +1,5 @@
-/** The API described by itself: OpenAPI 3.1 at /openapi.json, browsable at /docs. */
+/** The API described by itself: OpenAPI 3.1 at /openapi.json, from the schemas of the routes that come after. */
 import swagger from '@fastify/swagger'
-import swaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 
@@ -11,10 +10,6 @@ export interface OpenapiOptions {
   /** What the routes' `tags` mean. */
   tags: readonly { name: string; description: string }[]
 }
-
-// The package's own policy upgrades insecure requests, which breaks the page on plain http.
-const CSP =
-  "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; object-src 'none'; frame-ancestors 'self'"
 
 /** A copy without `finite`, a keyword of our validator (schemas/finite.ts) that JSON Schema does not know. */
 function published<T extends object>(document: T): T {
@@ -33,7 +28,6 @@ async function openapi(fastify: FastifyInstance, { title, description, version, 
     },
     transformObject: (document) => published((document as { openapiObject: object }).openapiObject)
   })
-  await fastify.register(swaggerUi, { routePrefix: '/docs', staticCSP: CSP, logLevel: 'warn' })
   fastify.get('/openapi.json', { schema: { hide: true } }, async () => fastify.swagger())
 }
 

@@ -74,8 +74,9 @@ const index: FastifyPluginAsyncTypebox<IndexOptions> = async (fastify, options) 
     async (request, reply) => {
       const vary = reply.getHeader('vary')
       reply.header('vary', vary === undefined ? 'accept' : `${String(vary)}, accept`)
-      if (request.headers.accept?.includes('text/html'))
+      if (request.headers.accept?.includes('text/html')) {
         return reply.type('text/html; charset=utf-8').send(page(options))
+      }
       return { name, version, description, endpoints: LINKS, status: 'operational' as const }
     }
   )

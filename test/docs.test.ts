@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
-import { envExample, renderReadme, settingsTable } from '../docs/generate.ts'
+import { envExample, metricsDocument, renderReadme, settingsTable } from '../docs/generate.ts'
 
 const read = async (file: string): Promise<string> => readFile(join(import.meta.dirname, '..', file), 'utf8')
 
@@ -22,4 +22,8 @@ t.test('an example that has gone stale is found', async (t) => {
 
 t.test('.env.example has every setting (else: npm run docs)', async (t) => {
   t.equal(await read('.env.example'), envExample())
+})
+
+t.test('docs/metrics.md is the catalogue (else: npm run docs)', async (t) => {
+  t.equal(await read('docs/metrics.md'), metricsDocument())
 })

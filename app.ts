@@ -4,6 +4,7 @@ import cors from '@fastify/cors'
 import swaggerUi from '@fastify/swagger-ui'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import type { Config } from './config.ts'
+import { FEATURES } from './domain/features.ts'
 import type { MarketSource } from './domain/market.ts'
 import { RANKING_MODEL } from './domain/ranking.ts'
 import { CACHE_TYPES } from './monitoring/catalogue.ts'
@@ -56,6 +57,10 @@ export async function buildApp(config: Config, overrides: Overrides = {}): Promi
     bodyLimit: MEBIBYTE,
     // An empty list trusts nobody. Hop counts and `true` are not offered: the one hides clients, the other believes anyone.
     trustProxy: [...config.TRUST_PROXY],
+    // Requests that come in while the service closes are still answered, like those in flight.
+    return503OnClosing: false,
+    // Who reads no reply and sends nothing is cut off; longer than an idle connection is kept.
+    connectionTimeout: 80_000,
     requestTimeout: 10_000,
     // Node looks for late headers and bodies every 30 s by default, so that its deadlines come up to 30 s late.
     http: { headersTimeout: 9000, connectionsCheckingInterval: 1000 },
@@ -89,14 +94,18 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
     exempt: ['/prometheus', '/metrics', '/health']
   })
   await app.register(validation)
+  // All bodies are JSON.
+  app.removeContentTypeParser('text/plain')
   await app.register(cors, {
+    // A bare OPTIONS is a request to a route that does not exist, like any other.
+    strictPreflight: false,
     origin: config.CORS_ORIGINS.includes('*') ? '*' : config.CORS_ORIGINS,
     exposedHeaders: ['x-request-id', 'retry-after', 'ratelimit-limit', 'ratelimit-remaining', 'ratelimit-reset']
   })
   await app.register(openapi, { title: NAME, description: pkg.description, version: pkg.version, tags: TAGS })
   await app.register(rateLimit, {
     max: config.RATE_LIMIT_RPM,
-    exempt: ['/prometheus', '/openapi.json', '/docs', '/docs/*'],
+    exempt: ['/docs'],
     ...meters.rateLimit
   })
   // Limited too: guessing urls must not be free.
@@ -136,12 +145,15 @@ async function openSource(app: FastifyInstance, config: Config, now: () => Date)
   }
   return openCsvSource({
     directory: config.MARKET_DATA_DIR!,
+    now,
     log: (report) => app.log.warn(report, 'rows of a price file were dropped')
   })
 }
 
-/** A model that was trained on the simulator knows nothing of real prices, and the other way round. */
+/** What a model was trained on must be what it is given: these features, in this order, of prices of the same kind. */
 function refusal(manifest: Manifest, source: MarketSource, config: Config): string | undefined {
+  const names = manifest.features.map(({ name }) => name)
+  if (names.join() !== FEATURES.map(({ name }) => name).join()) return 'has other features than this service computes'
   if (manifest.source === source.kind) return undefined
   if (source.kind === 'historical' && config.ALLOW_SIMULATED_MODEL) return undefined
   return `was trained on ${manifest.source} prices, and MARKET_SOURCE=${source.name} has ${source.kind} ones`

@@ -2,6 +2,7 @@
  * The environment as a frozen object. The only reader of `process.env`: every setting of the service is declared here, with
  * its bounds, default and meaning; the README's table and .env.example are made from it.
  */
+import { isIP } from 'node:net'
 import { resolve } from 'node:path'
 import { type Static, type TUnsafe, Type } from '@sinclair/typebox'
 import { Ajv, type ErrorObject } from 'ajv'
@@ -54,19 +55,16 @@ export const ConfigSchema = Type.Object(
     }),
     METRICS_TOKEN: Type.Optional(
       Type.String({
-        minLength: 8,
+        minLength: 16,
         secret: true,
         description: 'Bearer token that `/prometheus` and `/metrics` ask for; without one they are open.'
       })
     ),
-    TRUST_PROXY: Type.Array(
-      Type.String({ pattern: '^(loopback|linklocal|uniquelocal|[0-9A-Fa-f.:]+(/[0-9]{1,3})?)$' }),
-      {
-        default: [],
-        description:
-          'Comma-separated addresses or CIDR ranges of the proxies whose `X-Forwarded-For` is believed; `loopback`, `linklocal`, `uniquelocal` are names for ranges.'
-      }
-    ),
+    TRUST_PROXY: Type.Array(Type.String(), {
+      default: [],
+      description:
+        'Comma-separated addresses or CIDR ranges of the proxies whose `X-Forwarded-For` is believed; `loopback`, `linklocal`, `uniquelocal` are names for ranges.'
+    }),
     MAX_EVENT_LOOP_DELAY_MS: Type.Integer({
       default: 500,
       minimum: 0,
@@ -91,7 +89,7 @@ export const ConfigSchema = Type.Object(
       minimum: 0,
       maximum: 300,
       description:
-        'After SIGTERM, how long requests are still taken while `/health/ready` says no: longer than a scrape interval. SIGINT does not wait.'
+        'After SIGTERM, how long requests are still taken while `/health/ready` says no: longer than a scrape interval. SIGINT does not wait. Where the platform kills sooner (`docker stop`: 10 s), give it more time.'
     }),
     SHUTDOWN_TIMEOUT_SECONDS: Type.Integer({
       default: 10,
@@ -128,6 +126,18 @@ function convert(text: string, type: string | undefined): unknown {
   return text
 }
 
+/** An address, an address with the length of its prefix, or one of proxy-addr's names. */
+function isRange(text: string): boolean {
+  if (['loopback', 'linklocal', 'uniquelocal'].includes(text)) return true
+  const [address = '', prefix, ...more] = text.split('/')
+  const bits = { 4: 32, 6: 128 }[isIP(address)]
+  return (
+    bits !== undefined &&
+    more.length === 0 &&
+    (prefix === undefined || (/^\d+$/.test(prefix) && Number(prefix) <= bits))
+  )
+}
+
 function describe({ instancePath, message, params }: ErrorObject, env: NodeJS.ProcessEnv): string {
   const [, name = ''] = instancePath.split('/')
   const allowed = Array.isArray(params['allowedValues']) ? `: ${params['allowedValues'].join(', ')}` : ''
@@ -147,12 +157,16 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
   }
   const check = new Ajv({ allErrors: true, keywords: ['secret'] }).compile<Config>(ConfigSchema)
   const problems = check(values) ? [] : check.errors!.map((error) => describe(error, env))
+  for (const range of problems.length === 0 ? (values as Config).TRUST_PROXY : []) {
+    if (!isRange(range))
+      problems.push(`TRUST_PROXY=${env['TRUST_PROXY']} has ${range}, which is no address and no range`)
+  }
   if (values['MARKET_SOURCE'] === 'csv' && values['MARKET_DATA_DIR'] === undefined) {
     problems.push('MARKET_DATA_DIR must be set for MARKET_SOURCE=csv')
   }
   if (problems.length > 0) throw new ConfigError(problems)
 
   // The model repository of the project is found wherever the service is started; a folder that is given is the caller's.
-  const base = env['MODEL_DIR'] === undefined ? import.meta.dirname : process.cwd()
+  const base = env['MODEL_DIR']?.trim() ? process.cwd() : import.meta.dirname
   return Object.freeze({ ...(values as Config), MODEL_DIR: resolve(base, String(values['MODEL_DIR'])) })
 }

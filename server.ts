@@ -1,5 +1,6 @@
 /** The process: configuration, listening, signals. */
 import closeWithGrace from 'close-with-grace'
+import type { FastifyInstance } from 'fastify'
 import { buildApp } from './app.ts'
 import { loadConfig } from './config.ts'
 
@@ -10,19 +11,29 @@ function fail(error: NodeJS.ErrnoException): never {
   process.exit(1)
 }
 
+/** Closes the app; what is still in flight when the time is over ends with the process, and exit code 1. */
+async function closeWithin(app: FastifyInstance, seconds: number): Promise<void> {
+  const late = setTimeout(() => {
+    app.log.error({ seconds }, 'requests in flight did not finish in time')
+    process.exit(1)
+  }, seconds * 1000)
+  await app.close()
+  clearTimeout(late)
+}
+
 async function start(): Promise<void> {
   const config = loadConfig(process.env)
   const app = await buildApp(config)
-  const delay = (config.SHUTDOWN_DELAY_SECONDS + config.SHUTDOWN_TIMEOUT_SECONDS) * 1000
 
-  closeWithGrace({ delay, logger: app.log }, async ({ signal, err }) => {
+  // No delay of its own: how long closing may take depends on the signal.
+  closeWithGrace({ delay: false, logger: app.log }, async ({ signal, err }) => {
     if (err) app.log.fatal({ err }, 'stopping on an error')
     app.health.drain()
     if (signal === 'SIGTERM') {
       app.log.info({ seconds: config.SHUTDOWN_DELAY_SECONDS }, 'not ready any more, still answering')
       await new Promise((resolve) => setTimeout(resolve, config.SHUTDOWN_DELAY_SECONDS * 1000))
     }
-    await app.close()
+    await closeWithin(app, config.SHUTDOWN_TIMEOUT_SECONDS)
     app.log.info('stopped')
   })
 

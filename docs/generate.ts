@@ -64,9 +64,9 @@ export function metricsDocument(): string {
   })
   return `# Metrics
 
-Made from [monitoring/catalogue.ts](../monitoring/catalogue.ts) by \`npm run docs\`. Every label set that is listed exists at 0 from the
-first scrape; those that are known at boot are the routes of the service, the universes of its market source, the version of
-its model, and statuses as they occur. Beside these there are prom-client's \`process_*\` and \`nodejs_*\` metrics.
+Made from [monitoring/catalogue.ts](../monitoring/catalogue.ts) by \`npm run docs\`. Every combination of closed label sets exists at 0
+from the first scrape on, and so does each route with the statuses 200 and 500 and each universe of the market source. HEAD and
+OTHER, further statuses, and dropped series appear as they occur. Beside these there are prom-client's \`process_*\` and \`nodejs_*\` metrics.
 
 ${sections.join('\n')}`
 }
@@ -83,14 +83,15 @@ function pretty(value: unknown, indent = '', row = false): string {
   return `${open}\n${items.map((item) => inner + item).join(',\n')}\n${indent}${close}`
 }
 
-/** Runs `curl [-s] 'URL' [-d 'BODY'] [| grep 'PATTERN']` against the service without a network. */
+/** Runs `curl [-s] 'URL' [-H 'NAME: VALUE'] [-d 'BODY'] [| grep -E 'PATTERN']` against the service without a network. */
 async function curl(app: FastifyInstance, command: string): Promise<string> {
   const url = /'?localhost:8000(\/[^\s']*)'?/.exec(command)?.[1]
   if (url === undefined) throw new Error(`no address in ${command}`)
   const payload = /-d '([^']*)'/.exec(command)?.[1]
-  const pattern = /\| grep '([^']*)'/.exec(command)?.[1]
+  const header = /-H '([^:]+): ([^']*)'/.exec(command)
+  const pattern = /\| grep -E '([^']*)'/.exec(command)?.[1]
   const reply = payload
-    ? await app.inject({ method: 'POST', url, payload, headers: { 'content-type': 'application/json' } })
+    ? await app.inject({ method: 'POST', url, payload, headers: header ? { [header[1]!]: header[2] } : {} })
     : await app.inject(url)
   if (pattern !== undefined) {
     return reply.payload

@@ -14,22 +14,25 @@ export type Ranked<T extends Scored> = T & { rank: number; percentile: number }
 
 /**
  * Share of the other members that a probability beats, in percent, a tie counting half: 100 is the best, 0 the worst, 50
- * for a member on its own. `members` holds the probability itself.
+ * where there are no others.
  */
-export function percentileOf(probability: number, members: readonly number[]): number {
-  if (members.length < 2) return 50
-  let below = 0
-  let equal = 0
-  for (const other of members) {
-    if (other < probability) below++
-    else if (other === probability) equal++
+export function percentileOf(probability: number, others: readonly number[]): number {
+  if (others.length === 0) return 50
+  let beaten = 0
+  for (const other of others) {
+    if (other < probability) beaten += 1
+    else if (other === probability) beaten += 0.5
   }
-  return (100 * (below + Math.max(equal - 1, 0) / 2)) / (members.length - 1)
+  return (100 * beaten) / others.length
 }
 
 /** Sorts by probability, the highest first, ties by symbol, and numbers the places from 1. */
 export function rank<T extends Scored>(scored: readonly T[]): Ranked<T>[] {
   const sorted = scored.toSorted((a, b) => b.probability - a.probability || (a.symbol < b.symbol ? -1 : 1))
   const members = sorted.map(({ probability }) => probability)
-  return sorted.map((item, i) => ({ ...item, rank: i + 1, percentile: percentileOf(item.probability, members) }))
+  return sorted.map((item, i) => ({
+    ...item,
+    rank: i + 1,
+    percentile: percentileOf(item.probability, members.toSpliced(i, 1))
+  }))
 }

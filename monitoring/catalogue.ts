@@ -4,13 +4,14 @@
  * An empty label set is one that is known at boot: countries are the universes of the market source.
  */
 import { FETCH_ERRORS, MARKET_SOURCES } from '../domain/market.ts'
+import { RANKING_MODEL } from '../domain/ranking.ts'
 import { type Catalogue, pluginCatalogue } from '../plugins/metrics/index.ts'
 
 /** What the cache holds: the values of `cache_type`. */
 export const CACHE_TYPES = ['ranking'] as const
 
 /** The models: the values of `model_type`. */
-export const MODEL_TYPES = ['outperform'] as const
+export const MODEL_TYPES = [RANKING_MODEL] as const
 
 /** The country of a ranking of a client's own tickers. */
 export const CUSTOM_COUNTRY = 'custom'
@@ -48,7 +49,7 @@ export const catalogue = {
     help: 'Rows that wait for an inference.',
     labels: { model_type: MODEL_TYPES }
   },
-  model_loaded: { type: 'gauge', help: '1: the model answers; 0: it does not.' },
+  model_loaded: { type: 'gauge', help: '1: the model is loaded and has passed its self-test; 0: it is not.' },
   model_info: {
     type: 'gauge',
     help: 'Always 1; the labels say which version answers and what it was trained on.',

@@ -11,11 +11,14 @@ export const PROBLEM_TYPE = 'application/problem+json; charset=utf-8'
 
 export const TF_ERR_NOT_FOUND = createError<[string, string]>('TF_ERR_NOT_FOUND', 'There is no route %s %s', 404)
 
+/** Wrong fields that are named: a reply must not be larger than the request that asked for it. */
+const MAX_FIELDS = 20
+
 type FieldError = NonNullable<Problem['errors']>[number]
 
 /** Which field is wrong: where Ajv points to, and for a missing or unknown property its name. */
 function fieldErrors({ validation, validationContext = 'body' }: FastifyError): FieldError[] | undefined {
-  return validation?.map(({ instancePath, keyword, params, message }) => {
+  return validation?.slice(0, MAX_FIELDS).map(({ instancePath, keyword, params, message }) => {
     const path = instancePath.split('/').slice(1)
     const field = (...names: unknown[]): string => [...path, ...names].join('.')
     if (keyword === 'required')

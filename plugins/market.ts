@@ -45,11 +45,21 @@ export const TF_ERR_MARKET_SOURCE = createError<[string, string]>(
 )
 
 async function market(fastify: FastifyInstance, { source, onFetch }: MarketOptions): Promise<void> {
-  const bySize = source.universes.toSorted((a, b) => a.symbols.length - b.symbols.length)
+  // The smallest first; Global, which can be as small as the only country, last.
+  const bySize = source.universes.toSorted(
+    (a, b) => Number(a.name === 'Global') - Number(b.name === 'Global') || a.symbols.length - b.symbols.length
+  )
 
-  async function timed<T>(fetch: () => Promise<Map<string, Fetched<T>>>): Promise<Map<string, Fetched<T>>> {
+  async function timed<T>(
+    symbols: readonly string[],
+    fetch: () => Promise<Map<string, Fetched<T>>>
+  ): Promise<Map<string, Fetched<T>>> {
     const started = performance.now()
-    const fetched = await fetch()
+    // A source answers for every symbol; one that throws all the same has failed for all of them.
+    const fetched = await fetch().catch((err: unknown) => {
+      fastify.log.error({ err, source: source.name }, 'market source failed')
+      return new Map(symbols.map((symbol) => [symbol, { ok: false as const, error: 'upstream_error' as const }]))
+    })
     const errors = [...fetched.values()].flatMap((part) => (part.ok ? [] : [part.error]))
     onFetch?.(source.name, (performance.now() - started) / 1000, errors)
     return fetched
@@ -69,8 +79,8 @@ async function market(fastify: FastifyInstance, { source, onFetch }: MarketOptio
     homeOf: (symbol) => bySize.find((universe) => universe.symbols.includes(symbol)),
     instrument: (symbol) => source.instrument(symbol),
     history: async (symbols, days): Promise<Map<string, Fetched<Candles>>> =>
-      timed(async () => source.history(symbols, days)),
-    quotes: async (symbols): Promise<Map<string, Fetched<Quote>>> => timed(async () => source.quotes(symbols))
+      timed(symbols, async () => source.history(symbols, days)),
+    quotes: async (symbols): Promise<Map<string, Fetched<Quote>>> => timed(symbols, async () => source.quotes(symbols))
   }
   fastify.decorate('market', Object.freeze(decorator))
 }

@@ -22,7 +22,7 @@ async function openapi(fastify: FastifyInstance, { title, description, version, 
       openapi: '3.1.0',
       info: { title, description, version, license: { name: 'MIT', identifier: 'MIT' } },
       servers: [{ url: '/' }],
-      // Nothing here is behind a login.
+      // Nothing is behind a login; a token for the metrics is the operator's choice.
       security: [],
       tags: [...tags]
     },

@@ -3,13 +3,13 @@ import createError from '@fastify/error'
 import type { Static } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { FEATURES, HISTORY_BARS, latestFeatures } from '../domain/features.ts'
-import type { Candles } from '../domain/market.ts'
+import { FEATURES, HISTORY_BARS, featureRecord, latestFeatures } from '../domain/features.ts'
+import type { Candles, FetchError } from '../domain/market.ts'
 import { RANKING_MODEL, percentileOf, rank } from '../domain/ranking.ts'
 import { signalOf } from '../domain/signals.ts'
 import type { ModelReference, Warning } from '../schemas/market.ts'
 import type { Ranking, SkipReason, TickerPrediction } from '../schemas/ranking.ts'
-import type { CacheEntry } from './cache/index.ts'
+import type { CacheEntry, CachePolicy } from './cache/index.ts'
 import type { Manifest } from './model/index.ts'
 
 /** What `fastify.ranking` offers. Symbols are canonical. */
@@ -49,6 +49,9 @@ export const TF_ERR_RANKING_SHORT_HISTORY = createError<[string]>(
 /** Prices older than this are worth a warning: longer than any exchange's holidays. */
 const OLD_DAYS = 7
 const DAY = 86_400_000
+const HOUR = 3_600_000
+/** Milliseconds for which a ranking is fresh that lacks symbols because their source failed. */
+const PARTIAL_TTL = 5000
 
 interface Scored {
   symbol: string
@@ -67,6 +70,12 @@ type Warned = Static<typeof Warning>
 
 async function ranking(fastify: FastifyInstance, options: RankingOptions): Promise<void> {
   const { ttl, now, onRanking } = options
+  const policy: CachePolicy<Ranking> = {
+    // What the source could not give may be there in a moment.
+    ttl: ({ coverage }) => (coverage === 1 ? ttl : Math.min(ttl, PARTIAL_TTL)),
+    staleWhileRevalidate: ttl,
+    staleIfError: ttl === 0 ? 0 : HOUR
+  }
   const { market, model, cache } = fastify
 
   /** One pass: what can be scored is scored in one inference, the rest is named with its reason. */
@@ -93,7 +102,11 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
   async function make(symbols: readonly string[], country: string | undefined): Promise<Ranking> {
     const started = performance.now()
     const { scored, skipped, manifest } = await score(symbols)
-    const failed = skipped.filter(({ reason }) => reason !== 'not_found' && reason !== 'short_history').length
+    const failures = skipped.filter(({ reason }) => reason !== 'not_found' && reason !== 'short_history')
+    // Never an empty list because of a failure.
+    if (scored.length === 0 && failures[0] !== undefined) {
+      throw market.failure(country ?? symbols.join(), failures[0].reason as FetchError)
+    }
     const reply: Ranking = {
       ranking: rank(scored).map((row) => ({
         rank: row.rank,
@@ -108,7 +121,7 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
         as_of: row.asOf
       })),
       skipped,
-      coverage: 1 - failed / symbols.length,
+      coverage: 1 - failures.length / symbols.length,
       country: country ?? null,
       source: market.name,
       data_as_of: newest(scored),
@@ -141,7 +154,10 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
   async function ofUniverse(country: string): Promise<CacheEntry<Ranking>> {
     const universe = market.universe(country)
     const { version } = model.serving(RANKING_MODEL).manifest
-    return cache.wrap('ranking', `${version}:${country}`, { ttl }, async () => make(universe.symbols, country))
+    // Prices change with the day: rankings of two days are never compared.
+    const day = now().toISOString().slice(0, 10)
+    const key = `${version}:${day}:${country}`
+    return cache.wrap<Ranking>('ranking', key, policy, async () => make(universe.symbols, country))
   }
 
   async function predict(symbol: string): Promise<TickerPrediction> {
@@ -153,7 +169,9 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
     }
 
     const universe = market.homeOf(symbol)
-    const members = universe === undefined ? undefined : (await ofUniverse(universe.name)).value.ranking
+    // The cached ranking may be older than this probability, or lack the symbol: it is compared with the others only.
+    const members = universe && (await ofUniverse(universe.name)).value.ranking
+    const others = members?.filter(({ ticker }) => ticker !== symbol).map(({ prob }) => prob)
     const strange = model.outOfRange(RANKING_MODEL, one.vector)
     const extrapolates = {
       code: 'feature_out_of_range',
@@ -163,15 +181,9 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
       ticker: symbol,
       prob: one.probability,
       signal: signalOf(one.probability),
-      percentile:
-        members === undefined
-          ? null
-          : percentileOf(
-              one.probability,
-              members.map(({ prob }) => prob)
-            ),
+      percentile: others === undefined ? null : percentileOf(one.probability, others),
       universe: universe?.name ?? null,
-      features: Object.fromEntries(FEATURES.map(({ name }, i) => [name, one.vector[i]!])),
+      features: featureRecord(one.vector),
       price: one.price,
       currency: market.instrument(symbol)?.currency ?? null,
       as_of: one.asOf,

@@ -38,7 +38,7 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
       status: 'ok' as const,
       timestamp: Date.now() / 1000,
       model_loaded: fastify.model.names.includes(RANKING_MODEL),
-      model_path: fastify.model.serving(RANKING_MODEL).file,
+      model_path: fastify.model.serving(RANKING_MODEL).path,
       openai_configured: false,
       openai_model: null,
       openai_available: false,

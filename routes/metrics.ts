@@ -97,7 +97,7 @@ const metrics: FastifyPluginAsyncTypebox<MetricsRoutesOptions> = async (fastify,
       const prefixes = request.query.name?.split(',').map((text) => text.trim())
       const types = fastify.cache.stats()
       const { clients, endpoints } = fastify.rateLimiter.stats()
-      const { file, manifest } = fastify.model.serving(RANKING_MODEL)
+      const { path, manifest } = fastify.model.serving(RANKING_MODEL)
       const { rss, heapUsed } = process.memoryUsage()
       return {
         cache_stats: {
@@ -110,7 +110,7 @@ const metrics: FastifyPluginAsyncTypebox<MetricsRoutesOptions> = async (fastify,
           tracked_endpoints: endpoints,
           requests_per_minute: requestsPerMinute
         },
-        model_info: { path: file, loaded: true, name: manifest.name, version: manifest.version },
+        model_info: { path, loaded: true, name: manifest.name, version: manifest.version },
         process: {
           pid: process.pid,
           uptime_seconds: process.uptime(),

@@ -41,9 +41,9 @@ const models: FastifyPluginAsyncTypebox = async (fastify) => {
       const { manifest } = fastify.model.serving(RANKING_MODEL)
       return {
         current_model: `${manifest.name}/${manifest.version}`,
-        available_models: fastify.model.versions.map(({ manifest: version, file, sizeBytes }) => ({
+        available_models: fastify.model.versions.map(({ manifest: version, path, sizeBytes }) => ({
           ...version,
-          file,
+          file: path,
           size_bytes: sizeBytes
         }))
       }

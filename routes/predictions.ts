@@ -22,7 +22,7 @@ const predictions: FastifyPluginAsyncTypebox = async (fastify) => {
         body: Type.Object({ features }, { additionalProperties: false }),
         response: {
           200: Type.Object({ prob: Probability, signal: Signal, model: ModelReference, warnings: Warnings }),
-          ...problems(400, 503)
+          ...problems(400, 413, 415)
         }
       }
     },
@@ -47,7 +47,7 @@ const predictions: FastifyPluginAsyncTypebox = async (fastify) => {
         operationId: 'predictTicker',
         summary: 'Probability that a stock outperforms, with the features it was computed from',
         params: Type.Object({ ticker: Ticker }),
-        response: { 200: TickerPrediction, ...problems(400, 404, 422, 502, 503) }
+        response: { 200: TickerPrediction, ...problems(400, 404, 422, 502, 504) }
       }
     },
     async (request) => fastify.ranking.predict(parseSymbol(request.params.ticker)!)

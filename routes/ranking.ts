@@ -59,12 +59,13 @@ const ranking: FastifyPluginAsyncTypebox = async (fastify) => {
           },
           { additionalProperties: false }
         ),
-        response: { 200: Reply, ...problems(400, 502, 503) }
+        response: { 200: Reply, ...problems(400, 502, 504) }
       }
     },
     async (request) => {
       const { country, tickers, limit } = request.query
       const symbols = parseTickers(tickers)
+      fastify.market.universe(country)
       const { value, age, stale } =
         symbols.length > 0
           ? { value: await fastify.ranking.ofSymbols(symbols), age: 0, stale: false }

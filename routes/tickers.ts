@@ -80,7 +80,7 @@ const tickers: FastifyPluginAsyncTypebox = async (fastify) => {
             results: Type.Record(Type.String(), TickerInfo),
             errors: Type.Record(Type.String(), Type.String())
           }),
-          ...problems(400)
+          ...problems(400, 413, 415)
         }
       }
     },

@@ -16,7 +16,7 @@ export const Problem = Type.Object({
         field: Type.String({ description: 'The field, with dots into the body: `features.rsi_14`.' }),
         message: Type.String()
       }),
-      { description: 'Every field that is wrong.' }
+      { description: 'The fields that are wrong, the first twenty.' }
     )
   )
 })
@@ -26,17 +26,20 @@ const DESCRIPTIONS: Record<number, string> = {
   400: 'The request breaks its schema; `errors` names each field.',
   401: 'A bearer token is needed.',
   404: 'There is no such thing.',
+  413: 'The body is larger than 1 MiB.',
+  415: 'The body is not JSON.',
   422: 'There is not enough data to answer.',
   429: 'Too many requests; `Retry-After` says when to come back.',
   500: 'The service failed; its log has the cause under the request id.',
   502: 'The source of the prices failed.',
+  504: 'It took too long.',
   503: 'Not now; `Retry-After` says when to come back.'
 }
 
-/** The error replies of a route by status, for its response schema; 429 and 500 can always be. */
+/** The error replies of a route by status, for its response schema; 429, 500 and 503 can always be. */
 export function problems(...statuses: number[]): Record<number, object> {
   const content = { 'application/problem+json': { schema: Problem } }
   return Object.fromEntries(
-    [...statuses, 429, 500].map((status) => [status, { description: DESCRIPTIONS[status], content }])
+    [...new Set([...statuses, 429, 500, 503])].map((status) => [status, { description: DESCRIPTIONS[status], content }])
   )
 }

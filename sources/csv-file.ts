@@ -4,8 +4,8 @@ import type { Candles } from '../domain/market.ts'
 export const CSV_HEADER = 'date,open,high,low,close,adj_close,volume'
 
 /**
- * Why a row is left out. `columns`: not seven of them. `date`: no ISO date. `order`: not after the row before. `price`:
- * `close` or `adj_close` missing, or any price not a positive number. `volume`: negative or not a number.
+ * Why a row is left out. `columns`: not seven of them. `date`: no ISO date, or one that is yet to come. `order`: not after the row before. `price`:
+ * `close` or `adj_close` missing, or any price that is no number from 1e-9 to 1e12. `volume`: negative or not a number.
  */
 export type CsvRowFault = 'columns' | 'date' | 'order' | 'price' | 'volume'
 
@@ -25,7 +25,7 @@ export type CsvContent =
  * adjusted and raw prices has jumps that never happened. Open, high, low and volume may be empty. Whether a day's high
  * is above its low is not checked.
  */
-export function parseCsvFile(content: Buffer): CsvContent {
+export function parseCsvFile(content: Buffer, today: string): CsvContent {
   const [header, ...lines] = content.toString().split(/\r?\n/)
   if (header?.replace(/^\uFEFF/, '') !== CSV_HEADER) return { fault: 'header', dropped: {} }
 
@@ -34,7 +34,7 @@ export function parseCsvFile(content: Buffer): CsvContent {
   let previous = ''
   for (const line of lines) {
     if (line === '') continue
-    const row = parseRow(line.split(','), previous)
+    const row = parseRow(line.split(','), previous, today)
     if (typeof row === 'string') dropped[row] = (dropped[row] ?? 0) + 1
     else {
       rows.push(row)
@@ -54,10 +54,10 @@ interface Row {
   volume: number
 }
 
-function parseRow(cells: string[], previous: string): Row | CsvRowFault {
+function parseRow(cells: string[], previous: string, today: string): Row | CsvRowFault {
   const [date, ...values] = cells
   if (date === undefined || values.length !== 6) return 'columns'
-  if (!isDate(date)) return 'date'
+  if (!isDate(date) || date > today) return 'date'
   if (date <= previous) return 'order'
   const [open, high, low, close, adjClose, volume] = values.map(toNumber)
   if (!isPrice(open) || !isPrice(high) || !isPrice(low) || !isPrice(close) || !isPrice(adjClose)) return 'price'
@@ -78,9 +78,13 @@ function toNumber(cell: string): number | undefined {
   return Number.isFinite(value) ? value : undefined
 }
 
-/** Positive, or NaN for none. */
+/** What no share has ever cost, in any currency: a price outside is a mistake, and would make features overflow. */
+const LOWEST_PRICE = 1e-9
+const HIGHEST_PRICE = 1e12
+
+/** A price that can be, or NaN for none. */
 function isPrice(value: number | undefined): value is number {
-  return value !== undefined && !(value <= 0)
+  return value !== undefined && !(value < LOWEST_PRICE || value > HIGHEST_PRICE)
 }
 
 function toCandles(rows: Row[]): Candles {

@@ -11,6 +11,8 @@ export interface CsvSourceOptions {
   directory: string
   /** Called once for each file that was not taken as a whole. */
   log?: (report: CsvFileReport) => void
+  /** The clock, read once: rows of days to come are dropped. */
+  now?: () => Date
 }
 
 /** What was left out of one file. */
@@ -73,7 +75,9 @@ interface Stock {
  *
  * Rejects with `CsvDirectoryError` (`TF_ERR_SOURCE_CSV_DIRECTORY`).
  */
-export async function openCsvSource({ directory, log }: CsvSourceOptions): Promise<MarketSource> {
+export async function openCsvSource(options: CsvSourceOptions): Promise<MarketSource> {
+  const { directory, log, now = () => new Date() } = options
+  const today = now().toISOString().slice(0, 10)
   const stocks = new Map<string, Stock>()
   for (const { folder, name } of await listFiles(directory)) {
     const report = (rows: number, dropped: CsvDropped, skipped: CsvFileReport['skipped']): void =>
@@ -83,7 +87,7 @@ export async function openCsvSource({ directory, log }: CsvSourceOptions): Promi
     if (symbol === undefined) report(0, {}, 'symbol')
     else if (stocks.has(symbol)) report(0, {}, 'duplicate')
     else {
-      const content = parseCsvFile(await readFile(join(directory, folder, name)))
+      const content = parseCsvFile(await readFile(join(directory, folder, name)), today)
       if (content.fault === null) stocks.set(symbol, toStock(symbol, folder, content.candles))
       const rows = content.fault === null ? content.candles.dates.length : 0
       if (rows === 0 || Object.keys(content.dropped).length > 0) report(rows, content.dropped, content.fault)

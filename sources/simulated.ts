@@ -1,7 +1,11 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Candles, MarketSource, Quote } from '../domain/market.ts'
 import { createSimulator, DEFAULT_MOMENTUM, lastTradingDay } from '../domain/simulator.ts'
 import { answer, lastCandles, quoteOf } from './candles.ts'
 import { LISTINGS, UNIVERSES, type Listing } from './universes.ts'
+
+/** Paths that are made before other work gets its turn: a few milliseconds. */
+const AT_ONCE = 4
 
 export interface SimulatedSourceOptions {
   /** Another seed is another market. Default 1. */
@@ -42,13 +46,28 @@ export function simulatedSource(options: SimulatedSourceOptions = {}): MarketSou
     return candles
   }
 
+  /** Makes paths a few at a time: a universe of them in one go would keep the event loop from all other work. */
+  async function prepare(symbols: readonly string[]): Promise<void> {
+    for (const [i, symbol] of symbols.entries()) {
+      const listing = listingOf(symbol)
+      if (listing !== undefined) candlesOf(listing)
+      if (i % AT_ONCE === AT_ONCE - 1) await nextTurn()
+    }
+  }
+
   return {
     name: 'simulated',
     kind: 'simulated',
     universes: UNIVERSES,
     instrument: listingOf,
-    history: async (symbols, days) => answer(symbols, listingOf, (listing) => lastCandles(candlesOf(listing), days)),
-    quotes: async (symbols) => answer(symbols, listingOf, (listing) => toQuote(listing, candlesOf(listing)))
+    async history(symbols, days) {
+      await prepare(symbols)
+      return answer(symbols, listingOf, (listing) => lastCandles(candlesOf(listing), days))
+    },
+    async quotes(symbols) {
+      await prepare(symbols)
+      return answer(symbols, listingOf, (listing) => toQuote(listing, candlesOf(listing)))
+    }
   }
 }
 

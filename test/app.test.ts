@@ -1,4 +1,4 @@
-import { cpSync, readFileSync } from 'node:fs'
+import { cpSync, readFileSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, connect } from 'node:net'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
@@ -106,11 +106,12 @@ t.test('a folder of real prices is ranked by the model that was trained on real 
     MOON: { ROCK: waveCandles(320, '2026-11-20', 4) }
   })
   const app = await build(t, { MARKET_SOURCE: 'csv', MARKET_DATA_DIR: folder })
+  const historical = app.model.versions.find(({ manifest }) => manifest.source === 'historical')!.manifest.version
   const body = (await app.inject('/ranking?country=United States')).json()
   t.match(body, {
     source: 'csv',
     country: 'United States',
-    model: { version: '2', source: 'historical' },
+    model: { version: historical, source: 'historical' },
     warnings: []
   })
   t.match(body.ranking.map(({ ticker }: { ticker: string }) => ticker).toSorted(), ['AAPL', 'BRK-B'])
@@ -125,7 +126,7 @@ t.test('a folder of real prices is ranked by the model that was trained on real 
   const found = await scrape(app)
   t.equal(found['data_fetch_duration_seconds_count{source="csv"}'], 4)
   t.equal(found['ranking_generation_duration_seconds_count{country="MOON"}'], 1)
-  t.equal(found['model_info{model_type="outperform",version="2",source="historical"}'], 1)
+  t.equal(found[`model_info{model_type="outperform",version="${historical}",source="historical"}`], 1)
 })
 
 t.test('real prices without a model that knows them stop the boot with the way out', async (t) => {
@@ -151,6 +152,18 @@ t.test('a model of real prices never scores invented ones', async (t) => {
   })
 })
 
+t.test('a model with other features, or in another order, is not served', async (t) => {
+  t.testdir()
+  const folder = repositoryOf(t, '1')
+  const file = join(folder, 'outperform/1/manifest.json')
+  const manifest = JSON.parse(readFileSync(file, 'utf8'))
+  writeFileSync(file, JSON.stringify({ ...manifest, features: manifest.features.toReversed() }))
+  await t.rejects(build(t, { MODEL_DIR: folder }), {
+    code: 'TF_ERR_MODEL_NONE_FITS',
+    message: /version 1 has other features than this service computes/
+  })
+})
+
 t.test('a folder that is not there stops the boot', async (t) => {
   await t.rejects(build(t, { MARKET_SOURCE: 'csv', MARKET_DATA_DIR: '/nowhere/prices' }), {
     code: 'TF_ERR_SOURCE_CSV_DIRECTORY',
@@ -172,6 +185,23 @@ t.test('the log says that prices are simulated, and which rows of a file were dr
     { logger }
   ).then((app) => app.inject('/predict_ticker/AAPL'))
   t.match(lines, [{ msg: /dropped/ }])
+})
+
+t.test('no secret is in any log line or reply', async (t) => {
+  const lines: string[] = []
+  const logger = { level: 'trace', stream: { write: (line: string) => void lines.push(line) } }
+  const app = await build(t, { METRICS_TOKEN: 'open sesame, my friend' }, { logger })
+  const replies = []
+  for (const authorization of ['Bearer open sesame, my friend', 'Bearer hunter2']) {
+    for (const url of ['/prometheus', '/metrics', '/', '/health', '/nowhere', '/ranking?limit=0']) {
+      replies.push(
+        await app.inject({ url, headers: { authorization, cookie: 'session=hunter2', 'x-api-key': 'hunter2' } })
+      )
+    }
+  }
+  t.ok(lines.length > 10)
+  t.notMatch(lines.join(''), /sesame|hunter2/)
+  t.notMatch(replies.map(({ headers, payload }) => JSON.stringify(headers) + payload).join(''), /sesame|hunter2/)
 })
 
 t.test('what Fastify and Node refuse before any hook is a problem like any other', async (t) => {

@@ -10,7 +10,7 @@ t.test('every setting has a description, and a default unless it may be absent',
 })
 
 t.test('an empty environment gives the defaults, frozen', async (t) => {
-  const config = loadConfig({ PORT: '', HOST: '  ' })
+  const config = loadConfig({ PORT: '', HOST: '  ', MODEL_DIR: ' ' })
   t.match(config, {
     HOST: '127.0.0.1',
     PORT: 8000,
@@ -56,8 +56,7 @@ t.test('every wrong setting is named at once', async (t) => {
     CORS_ORIGINS: 'https://ok.example,not an origin',
     MARKET_SOURCE: 'csv',
     SHUTDOWN_DELAY_SECONDS: '1.5',
-    METRICS_TOKEN: 'hunter2',
-    TRUST_PROXY: '1'
+    METRICS_TOKEN: 'hunter2'
   }
   const error = t.throws(() => loadConfig(env))
   t.ok(error instanceof ConfigError)
@@ -67,7 +66,7 @@ t.test('every wrong setting is named at once', async (t) => {
     'CORS_ORIGINS=https://ok.example,not an origin must match pattern "^(https?://[^/\\s]+|\\*|null)$"',
     'LOG_LEVEL=loud must be equal to one of the allowed values: fatal, error, warn, info, debug, trace, silent',
     'MARKET_DATA_DIR must be set for MARKET_SOURCE=csv',
-    'METRICS_TOKEN must NOT have fewer than 8 characters',
+    'METRICS_TOKEN must NOT have fewer than 16 characters',
     'PORT=99999 must be <= 65535',
     'RATE_LIMIT_RPM=sixty must be integer',
     'SHUTDOWN_DELAY_SECONDS=1.5 must be integer'
@@ -75,4 +74,27 @@ t.test('every wrong setting is named at once', async (t) => {
   t.notMatch(error.message, 'hunter2', 'a secret is not repeated')
   t.equal(error.code, 'TF_ERR_CONFIG')
   t.match(error.message, /^Invalid configuration:\n {2}\S/)
+})
+
+t.test('proxies are addresses, ranges or names of ranges', async (t) => {
+  const good = '10.0.0.1,10.0.0.0/8,2001:db8::/32,::1,loopback,linklocal,uniquelocal'
+  t.same(loadConfig({ TRUST_PROXY: good }).TRUST_PROXY, good.split(','))
+  for (const bad of [
+    '1',
+    'true',
+    '999.1.1.1',
+    '10.0.0.0/33',
+    '10.0.0.0/8/8',
+    '::1/129',
+    '10.0.0.0/x',
+    '1:2',
+    '10.0.0.1,proxy'
+  ]) {
+    const wrong = bad.split(',').at(-1)
+    t.throws(
+      () => loadConfig({ TRUST_PROXY: bad }),
+      { message: `TRUST_PROXY=${bad} has ${wrong}, which is no address and no range` },
+      bad
+    )
+  }
 })

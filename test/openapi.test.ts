@@ -32,16 +32,20 @@ t.test('every route of the service is documented, with every error it can answer
     '/ticker_info/{ticker}',
     '/ticker_info_batch'
   ])
-  t.same(Object.keys(paths['/predict_ticker/{ticker}'].get.responses), [
-    '200',
-    '400',
-    '404',
-    '422',
-    '429',
-    '500',
-    '502',
-    '503'
-  ])
+  const always = ['429', '500', '503']
+  for (const [path, method, ...statuses] of [
+    ['/', 'get'],
+    ['/countries', 'get'],
+    ['/metrics', 'get', '400', '401'],
+    ['/models', 'get'],
+    ['/predict_raw', 'post', '400', '413', '415'],
+    ['/predict_ticker/{ticker}', 'get', '400', '404', '422', '502', '504'],
+    ['/ranking', 'get', '400', '502', '504'],
+    ['/ticker_info/{ticker}', 'get', '400', '404', '502'],
+    ['/ticker_info_batch', 'post', '400', '413', '415']
+  ] as const) {
+    t.same(Object.keys(paths[path][method].responses), ['200', ...statuses, ...always].toSorted(), path)
+  }
   const { features } = paths['/predict_raw'].post.requestBody.content['application/json'].schema.properties
   t.equal(features.required.length, 17)
   t.match(features.properties.rsi_14, { type: 'number', 'x-quantiles': { p50: Number } })

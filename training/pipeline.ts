@@ -1,11 +1,12 @@
 import type { MarketSource } from '../domain/market.ts'
+import { RANKING_MODEL } from '../domain/ranking.ts'
 import { buildDataset, type Dataset, type FeatureFunction } from './dataset.ts'
 import { checkForLeak, gateFailures } from './gate.ts'
 import { fitModel, type LinearModel } from './model.ts'
 import { evaluate, forecastFold, TRAINING_YEARS, yearlyFolds, type Evaluation } from './walk-forward.ts'
 
 /** The name under which the model is served. */
-export const MODEL_NAME = 'outperform'
+export const MODEL_NAME = RANKING_MODEL
 
 /** All that a training found. */
 export interface Training {

@@ -73,12 +73,25 @@ declare module 'fastify' {
   }
 }
 
+/** What we ask of a registry, whichever copy of whichever client it comes from: their classes are not interchangeable types. */
+export interface AnyRegistry {
+  registerMetric(metric: never): void
+  getMetricsAsArray(): unknown[]
+  getSingleMetric(name: string): unknown
+}
+
+/** What we ask of a metrics client. */
+export interface AnyClient {
+  readonly Registry: new () => AnyRegistry
+  collectDefaultMetrics(options?: never): void
+}
+
 /** All options are optional. */
 export interface MetricsOptions extends Partial<MetricsData> {
-  /** A registry to add to instead of an own one. */
-  registry?: Registry
-  /** The metrics client, for a package other than prom-client with the same interface. */
-  client?: typeof promClient
+  /** A registry to add to instead of an own one; of prom-client or of the given client. */
+  registry?: AnyRegistry
+  /** The metrics client, for a package other than prom-client with the same interface, such as `@prometheus-io/client`. */
+  client?: AnyClient
 }
 
 type Builders = Pick<Metrics, 'counter' | 'gauge' | 'histogram' | 'define'>
@@ -109,7 +122,9 @@ function builders(registry: Registry, limits: FamilyLimits): Builders {
 
 async function metrics(fastify: FastifyInstance, options: MetricsOptions): Promise<void> {
   if (fastify.hasDecorator('metrics')) throw new TF_ERR_METRICS_REGISTERED()
-  const { client = promClient, registry = new client.Registry(), ...data } = options
+  const { client: givenClient = promClient, registry: givenRegistry = new givenClient.Registry(), ...data } = options
+  const client = givenClient as typeof promClient
+  const registry = givenRegistry as Registry
   const { endpoint, token, processMetrics, maxSeries } = parseOptions(MetricsOptionsSchema, data)
 
   const limits: FamilyLimits = {

@@ -48,7 +48,7 @@ export function bearerGuard(token: string | undefined): onRequestHookHandler {
   const expected = token === undefined ? undefined : digest(`Bearer ${token}`)
   return (request, _reply, done) => {
     if (expected === undefined || timingSafeEqual(digest(request.headers.authorization ?? ''), expected)) done()
-    else done(new TF_ERR_METRICS_UNAUTHORIZED())
+    else done(Object.assign(new TF_ERR_METRICS_UNAUTHORIZED(), { headers: { 'www-authenticate': 'Bearer' } }))
   }
 }
 

@@ -51,7 +51,8 @@ export class Batcher {
   /** @throws TF_ERR_MODEL_BUSY when the queue is full; TF_ERR_MODEL_INFERENCE when the run fails. */
   async score(features: Float32Array, rows: number): Promise<Scores> {
     // A request larger than the whole bound could never be served: it may come when nothing else does.
-    if (this.#pending > 0 && this.#pending + rows > this.#options.maxQueueRows) throw new TF_ERR_MODEL_BUSY()
+    if (this.#pending > 0 && this.#pending + rows > this.#options.maxQueueRows)
+      throw Object.assign(new TF_ERR_MODEL_BUSY(), { headers: { 'retry-after': '1' } })
     this.#queued += rows
     this.#pending += rows
     return new Promise((resolve, reject) => {

@@ -9,7 +9,8 @@ import { type Manifest, ManifestSchema } from './manifest.ts'
 /** One version on disk. */
 export interface ModelVersion {
   readonly manifest: Manifest
-  /** Path of model.onnx. */
+  /** Path of model.onnx, within the repository and in the file system. */
+  readonly path: string
   readonly file: string
   readonly sizeBytes: number
 }
@@ -63,7 +64,7 @@ export async function readRepository(directory: string): Promise<Map<string, Mod
         const { size } = await stat(file).catch((error: Error) => {
           throw new TF_ERR_MODEL_MANIFEST(`${name}/${version}`, error.message)
         })
-        return { manifest, file, sizeBytes: size }
+        return { manifest, path: `${name}/${version}/model.onnx`, file, sizeBytes: size }
       })
     if (read.length > 0) models.set(name, await Promise.all(read))
   }

@@ -1,5 +1,4 @@
 /** One loaded model version: opened, checked against its manifest, warmed up and self-tested before anyone may ask it. */
-import type { InferenceSession } from 'onnxruntime-node'
 import { TF_ERR_MODEL_INFERENCE, TF_ERR_MODEL_SELF_TEST, TF_ERR_MODEL_SIGNATURE } from './errors.ts'
 import { toVector } from './features.ts'
 import type { Manifest } from './manifest.ts'
@@ -35,9 +34,17 @@ const WARM_UP_ROWS = 64
 /** The self-test's values are float32 results; other processors round the last bits differently. */
 const SELF_TEST_TOLERANCE = 1e-5
 
+/** The part of onnxruntime's ValueMetadata that matters. Its own types ask for the browser's, in every service that uses ours. */
+interface TensorMetadata {
+  readonly name: string
+  readonly type?: string
+  readonly shape?: readonly (number | string)[]
+}
+
 /** A tensor as onnxruntime describes it; maps and sequences, as classifiers exported with ZipMap have, are none. */
-export function signatureOf(metadata: InferenceSession.ValueMetadata): Signature {
-  if (!metadata.isTensor) return { name: metadata.name, type: 'not a tensor', shape: [] }
+export function signatureOf(metadata: TensorMetadata): Signature {
+  if (metadata.shape === undefined || metadata.type === undefined)
+    return { name: metadata.name, type: 'not a tensor', shape: [] }
   const shape = metadata.shape.map((size) => (typeof size === 'number' ? size : -1))
   return { name: metadata.name, type: metadata.type, shape }
 }

@@ -21,11 +21,12 @@ t.test('the highest probability is first, ties are in order of their symbols', a
 })
 
 t.test('a percentile is the share of the others that are beaten', async (t) => {
-  t.equal(percentileOf(0.5, [0.5]), 50)
   t.equal(percentileOf(0.7, []), 50)
-  t.equal(percentileOf(0.5, [0.5, 0.5, 0.5]), 50)
-  t.equal(percentileOf(0.5, [0.1, 0.2, 0.5, 0.9, 0.8]), 50)
-  t.equal(percentileOf(0.2, [0.1, 0.2, 0.5, 0.9, 0.8]), 25)
+  t.equal(percentileOf(0.5, [0.5, 0.5]), 50)
+  t.equal(percentileOf(0.5, [0.1, 0.2, 0.9, 0.8]), 50)
+  t.equal(percentileOf(0.2, [0.1, 0.5, 0.9, 0.8]), 25)
+  t.equal(percentileOf(0.95, [0.1, 0.5, 0.9, 0.8]), 100)
+  t.equal(percentileOf(0.05, [0.1, 0.5, 0.9, 0.8]), 0)
 })
 
 t.test('a ranking is a permutation whose percentiles fall with the rank and average 50', async () => {

@@ -156,11 +156,16 @@ t.test('metrics can be asked for by the beginnings of their names', async (t) =>
 })
 
 t.test('with a token, numbers are for those who show it', async (t) => {
-  const app = await build(t, { METRICS_TOKEN: 'open sesame' })
+  const app = await build(t, { METRICS_TOKEN: 'open sesame, my friend' })
   for (const url of ['/prometheus', '/metrics']) {
     const refused = await app.inject(url)
     t.match(refused.json(), { status: 401, code: 'TF_ERR_METRICS_UNAUTHORIZED' }, url)
-    t.equal((await app.inject({ url, headers: { authorization: 'Bearer open sesame' } })).statusCode, 200, url)
+    t.equal(refused.headers['www-authenticate'], 'Bearer', url)
+    t.equal(
+      (await app.inject({ url, headers: { authorization: 'Bearer open sesame, my friend' } })).statusCode,
+      200,
+      url
+    )
   }
   t.equal((await app.inject('/health')).statusCode, 200)
 })

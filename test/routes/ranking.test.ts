@@ -81,6 +81,80 @@ t.test('upstream failures lower the coverage, short histories do not', async (t)
   t.equal(found['data_fetch_errors_total{source="simulated",error_type="network"}'], 1)
 })
 
+t.test('a source that fails as a whole is a 502, counted, and not kept', async (t) => {
+  let fails = true
+  const fake = fakeSource({ A: waveCandles() })
+  const source = fakeSource(
+    {},
+    {
+      universes: fake.universes,
+      history: async (symbols, days) => {
+        if (fails) throw new Error('secret host is down')
+        return fake.history(symbols, days)
+      }
+    }
+  )
+  const app = await build(t, {}, { source })
+  const reply = await app.inject('/ranking?country=Testland')
+  t.match(reply.json(), {
+    status: 502,
+    code: 'TF_ERR_MARKET_SOURCE',
+    detail: 'The price source has no answer for Testland (upstream_error)'
+  })
+  t.notMatch(reply.payload, /secret/)
+  t.match((await app.inject('/ranking?tickers=A&country=Testland')).json(), {
+    status: 502,
+    detail: /for A \(upstream_error\)/
+  })
+  const found = await scrape(app)
+  t.equal(found['data_fetch_errors_total{source="simulated",error_type="upstream_error"}'], 2)
+  t.equal(found['data_fetch_duration_seconds_count{source="simulated"}'], 2)
+  fails = false
+  t.equal((await app.inject('/ranking?country=Testland')).statusCode, 200)
+})
+
+t.test('rankings of two days are not mixed, and no percentile leaves 0 to 100', async (t) => {
+  let now = new Date('2026-11-19T23:59:59Z')
+  const app = await build(t, {}, { now: () => now })
+  const url = { url: '/ranking', query: { country: 'Switzerland' } }
+  const before = (await app.inject(url)).json()
+  now = new Date('2026-11-20T00:00:01Z')
+  for (const { ticker } of before.ranking) {
+    const reply = await app.inject(`/predict_ticker/${ticker}`)
+    t.equal(reply.statusCode, 200)
+    t.equal(reply.json().as_of, '2026-11-19')
+  }
+  const after = (await app.inject(url)).json()
+  t.same([before.data_as_of, after.data_as_of], ['2026-11-18', '2026-11-19'])
+})
+
+t.test('a symbol that the cached ranking lacks is compared with those it has', async (t) => {
+  let failing = true
+  const fake = fakeSource({
+    A: waveCandles(),
+    B: waveCandles(320, '2026-11-20', 2),
+    C: waveCandles(320, '2026-11-20', 4)
+  })
+  const source = fakeSource(
+    {},
+    {
+      universes: fake.universes,
+      history: async (symbols, days) => {
+        const histories = await fake.history(symbols, days)
+        if (failing) histories.set('A', { ok: false, error: 'timeout' })
+        return histories
+      }
+    }
+  )
+  const app = await build(t, {}, { source })
+  const { ranking } = (await app.inject('/ranking?country=Testland')).json()
+  t.equal(ranking.length, 2)
+  failing = false
+  const { prob, percentile } = (await app.inject('/predict_ticker/A')).json()
+  const beaten = ranking.filter((row: { prob: number }) => row.prob < prob).length
+  t.equal(percentile, 50 * beaten)
+})
+
 t.test('old prices are said to be old', async (t) => {
   const app = await build(t, {}, { source: fakeSource({ A: waveCandles(), B: waveCandles(320, '2026-11-12') }) })
   const { warnings, data_as_of } = (await app.inject('/ranking?country=Testland')).json()
@@ -124,6 +198,7 @@ t.test('what can not be ranked is refused by name', async (t) => {
       'TF_ERR_RANKING_TICKERS',
       'tickers has 101 symbols, more than 100'
     ],
+    ['/ranking?country=Mars&tickers=AAPL', 'TF_ERR_MARKET_UNKNOWN_COUNTRY', /^Unknown country Mars/],
     ['/ranking?limit=0', 'FST_ERR_VALIDATION', 'limit must be >= 1'],
     ['/ranking?limit=ten', 'FST_ERR_VALIDATION', 'limit must be integer'],
     ['/ranking?limit=1e999', 'FST_ERR_VALIDATION', /limit must be/],

@@ -23,7 +23,11 @@ async function open(
   directory: string
 ): Promise<{ source: Awaited<ReturnType<typeof openCsvSource>>; reports: CsvFileReport[] }> {
   const reports: CsvFileReport[] = []
-  const source = await openCsvSource({ directory, log: (report) => reports.push(report) })
+  const source = await openCsvSource({
+    directory,
+    log: (report) => reports.push(report),
+    now: () => new Date('2026-12-31T12:00:00Z')
+  })
   return { source, reports }
 }
 
@@ -254,3 +258,25 @@ t.test('a folder that is missing or has nothing to offer stops the opening', asy
     await t.rejects(openCsvSource({ directory: path }), { code, message: `${message} ${path}` })
   }
 })
+
+t.test(
+  'a day that is yet to come, and a price that no share has ever had, are dropped and spoil nothing after them',
+  async (t) => {
+    const now = (): Date => new Date('2026-11-20T12:00:00Z')
+    const rows = [
+      '2026-11-16,,,,100,100,',
+      '2205-03-01,,,,101,101,',
+      '2026-11-17,,,,1e200,1e200,',
+      '2026-11-18,,,,1e-200,1e-200,',
+      '2026-11-20,,,,102,102,'
+    ]
+    const directory = t.testdir({
+      US: { 'AAPL.csv': ['date,open,high,low,close,adj_close,volume', ...rows].join('\n') }
+    })
+    const reports: CsvFileReport[] = []
+    const source = await openCsvSource({ directory, now, log: (report) => reports.push(report) })
+    const history = (await source.history(['AAPL'], 10)).get('AAPL')
+    t.match(history, { ok: true, value: { dates: ['2026-11-16', '2026-11-20'] } })
+    t.same(reports, [{ file: 'US/AAPL.csv', rows: 2, dropped: { date: 1, price: 2 }, skipped: null }])
+  }
+)

@@ -105,7 +105,7 @@ t.test('a run is bounded, a request over the bound runs alone, and a full queue 
     (await app.model.predict('tiny', new Float32Array(rows * 2))).probability.length
   const asked = [ask(2), ask(1), ask(1), ask(4)]
   t.equal(app.model.queueDepth('tiny'), 8)
-  await t.rejects(ask(1), { code: 'TF_ERR_MODEL_BUSY', statusCode: 503 })
+  await t.rejects(ask(1), { code: 'TF_ERR_MODEL_BUSY', statusCode: 503, headers: { 'retry-after': '1' } })
   t.same(await Promise.all(asked), [2, 1, 1, 4])
   t.same(session.runs, [3, 1, 4])
   t.equal(app.model.queueDepth('tiny'), 0)
@@ -397,12 +397,12 @@ t.test('a model that is not what its manifest says is refused, and released', as
 })
 
 t.test('maps and sequences are told from tensors', async (t) => {
-  t.same(signatureOf({ name: 'output_probability', isTensor: false }), {
+  t.same(signatureOf({ name: 'output_probability' }), {
     name: 'output_probability',
     type: 'not a tensor',
     shape: []
   })
-  t.same(signatureOf({ name: 'x', isTensor: true, type: 'float32', shape: ['batch', 3] }), {
+  t.same(signatureOf({ name: 'x', type: 'float32', shape: ['batch', 3] }), {
     name: 'x',
     type: 'float32',
     shape: [-1, 3]

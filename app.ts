@@ -63,7 +63,7 @@ export async function buildApp(config: Config, overrides: Overrides = {}): Promi
     connectionTimeout: 80_000,
     requestTimeout: 10_000,
     // Node looks for late headers and bodies every 30 s by default, so that its deadlines come up to 30 s late.
-    http: { headersTimeout: 9000, connectionsCheckingInterval: 1000 },
+    http: { headersTimeout: 9000, connectionsCheckingInterval: 1000, requireHostHeader: false },
     frameworkErrors,
     clientErrorHandler
   })

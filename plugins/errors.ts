@@ -1,6 +1,6 @@
 /** Errors as RFC 9457 problems, one shape for all, also for requests that no hook ever sees. */
 import { randomUUID } from 'node:crypto'
-import { STATUS_CODES } from 'node:http'
+import { STATUS_CODES, type ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import createError from '@fastify/error'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -13,6 +13,24 @@ export const TF_ERR_NOT_FOUND = createError<[string, string]>('TF_ERR_NOT_FOUND'
 
 /** Wrong fields that are named: a reply must not be larger than the request that asked for it. */
 const MAX_FIELDS = 20
+
+/** HTTP/1.1 asks for exactly one Host; Node would answer on its own, and with no body, or take the first. */
+export const TF_ERR_HOST = createError('TF_ERR_HOST', 'A request has one Host header', 400)
+/** Node would answer this on its own too. */
+export const TF_ERR_EXPECTATION = createError<[string]>('TF_ERR_EXPECTATION', 'Expect: %s is not understood', 417)
+
+/** The fault of a request's head that Node leaves to us (`requireHostHeader: false`, `checkExpectation`). */
+function headFault({ raw }: FastifyRequest): Error | undefined {
+  const { rawHeaders, httpVersion } = raw
+  const { expect } = raw.headers
+  let hosts = 0
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i]!
+    if (name.length === 4 && name.toLowerCase() === 'host') hosts++
+  }
+  if (hosts > 1 || (hosts === 0 && httpVersion === '1.1')) return new TF_ERR_HOST()
+  return expect === undefined || expect.toLowerCase() === '100-continue' ? undefined : new TF_ERR_EXPECTATION(expect)
+}
 
 type FieldError = NonNullable<Problem['errors']>[number]
 
@@ -47,7 +65,7 @@ function problemOf(error: FastifyError, instance: string, requestId: string): Pr
     detail:
       detail ?? (mayTell ? error.message : 'The service failed to answer; its log has the cause under the request id.'),
     instance,
-    code: mayTell && error.code !== undefined ? error.code : 'TF_ERR_INTERNAL',
+    code: mayTell ? (error.code ?? 'TF_ERR_CLIENT') : 'TF_ERR_INTERNAL',
     request_id: requestId,
     ...(fields && { errors: fields })
   }
@@ -76,7 +94,10 @@ const PARSER_STATUS: Record<string, number> = { HPE_HEADER_OVERFLOW: 431, ERR_HT
 
 /** For Fastify's `clientErrorHandler`: what Node's parser refuses, before there is a request. */
 export function clientErrorHandler(error: NodeJS.ErrnoException, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) {
+  // In the middle of a reply the client would take ours for a part of it. Node itself asks it in this way.
+  // oxlint-disable-next-line no-underscore-dangle
+  const reply = (socket as Socket & { _httpMessage?: ServerResponse | null })._httpMessage
+  if (error.code === 'ECONNRESET' || !socket.writable || reply?.headersSent) {
     socket.destroy()
     return
   }
@@ -97,6 +118,8 @@ export function clientErrorHandler(error: NodeJS.ErrnoException, socket: Socket)
     `HTTP/1.1 ${status} ${title}\r\ncontent-type: ${PROBLEM_TYPE}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n` +
       `x-request-id: ${id}\r\nconnection: close\r\n\r\n${body}`
   )
+  // Who does not hang up is hung up on.
+  setTimeout(() => socket.resetAndDestroy(), 1000).unref()
 }
 
 /** Every reply names its request and is what its content type says. To be registered first: a route keeps the error handler that is set when it is added. */
@@ -104,8 +127,9 @@ async function errors(fastify: FastifyInstance): Promise<void> {
   fastify.addHook('onRequest', (request, reply, done) => {
     reply.header('x-request-id', request.id)
     reply.header('x-content-type-options', 'nosniff')
-    done()
+    done(headFault(request))
   })
+  fastify.server.on('checkExpectation', (request, response) => fastify.routing(request, response))
   fastify.setErrorHandler(send)
 }
 

@@ -15,6 +15,8 @@ t.test("README.md quotes real replies and today's settings (else: npm run docs)"
 t.test('an example that has gone stale is found', async (t) => {
   const stale = '```sh\ncurl localhost:8000/health/live\n```\n\n```json\n{}\n```\n'
   t.equal(await renderReadme(stale), stale.replace('{}', '{ "status": "live" }'))
+  const untyped = "```sh\ncurl localhost:8000/predict_raw -d '{}'\n```\n\n```json\n{}\n```\n"
+  t.match(await renderReadme(untyped), '"status": 415', 'a body is sent with the headers of the command, and no others')
   await t.rejects(renderReadme('```sh\ncurl example.com\n```\n\n```json\n{}\n```\n'), {
     message: 'no address in curl example.com'
   })

@@ -85,6 +85,20 @@ t.test('SIGTERM: not ready, still answering and scraped, then done with exit cod
   t.equal(await exit, 0)
 })
 
+t.test('SIGINT: what does not finish in time is cut off, and the exit code is 1', async (t) => {
+  const { url, child, exit, output } = await start(t, { SHUTDOWN_DELAY_SECONDS: '300', SHUTDOWN_TIMEOUT_SECONDS: '1' })
+  const { hostname, port } = new URL(url)
+  const socket = connect(Number(port), hostname)
+  await once(socket, 'connect')
+  socket.write(
+    'POST /ticker_info_batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n["AA'
+  )
+  await fetch(`${url}/health/live`)
+  child.kill('SIGINT')
+  t.equal(await exit, 1)
+  t.match(output(), /"msg":"requests in flight did not finish in time"/)
+})
+
 t.test('SIGINT: a request in flight is answered, then exit code 0 without the delay', async (t) => {
   const { url, child, exit } = await start(t, { SHUTDOWN_DELAY_SECONDS: '300' })
   const { hostname, port } = new URL(url)

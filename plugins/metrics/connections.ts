@@ -49,6 +49,8 @@ export function watchConnections(fastify: FastifyInstance, http: Handles<typeof 
     server[kWatched] = true
     server.on('connection', watchSocket)
     server.prependListener('clientError', (error: NodeJS.ErrnoException, socket: Socket) => {
+      // What is still heard of a connection after it was given up tells nothing new.
+      if (broken.has(socket)) return
       http.http_client_errors_total.labels({ code: codeOf(error) }).inc()
       // A reset is the client's doing: no status of ours.
       if (error.code !== 'ECONNRESET') broken.set(socket, error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 408 : 400)

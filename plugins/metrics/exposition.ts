@@ -26,7 +26,7 @@ export function metricsOf(registry: Registry): readonly (AnyFamily | { get(): Pr
 
 function* foreignLines({ name, help, type, values }: Snapshot, format: Format): Generator<string> {
   yield formatHeader(name, help, type, format)
-  for (const { metricName = name, labels, value } of values) {
+  for (const { metricName = name, labels = {}, value } of values) {
     const { le } = labels
     const printed = typeof le === 'number' ? { ...labels, le: formatBound(le) } : labels
     yield `${metricName}${formatLabels(printed)} ${formatValue(value)}\n`
@@ -46,6 +46,8 @@ export async function exposition(registry: Registry, format: Format): Promise<Bu
     isFamily(metric) ? metric.freeze(format) : foreignLines(foreign[i]!, format)
   )
 
+  // The copy was the longest piece of work; printing begins in a turn of its own.
+  await nextTurn()
   const chunks: Buffer[] = []
   let text = ''
   for (const lines of frozen) {

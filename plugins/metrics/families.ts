@@ -15,7 +15,8 @@ export type LabelValues<L extends LabelSpec> = {
 
 /** One printed sample, as prom-client's `get()` answers it. */
 export interface Sample {
-  labels: Record<string, string | number>
+  /** prom-client's successor leaves them out of a summary's sum and count. */
+  labels?: Record<string, string | number>
   value: number
   /** Differs from the family's name in histograms: `x_bucket`, `x_sum`, `x_count`. */
   metricName?: string

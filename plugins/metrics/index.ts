@@ -4,7 +4,7 @@ import fp from 'fastify-plugin'
 import promClient, { type Metric, type Registry } from 'prom-client'
 import type { Catalogue, Handles, NoLabels } from './catalogue.ts'
 import { watchConnections } from './connections.ts'
-import { TF_ERR_METRICS_REGISTERED } from './errors.ts'
+import { TF_ERR_METRICS_OPTIONS, TF_ERR_METRICS_REGISTERED } from './errors.ts'
 import { exposition } from './exposition.ts'
 import { Counter, type FamilyLimits, Gauge, Histogram, type LabelSpec } from './families.ts'
 import { type Format, TEXT_FORMAT } from './format.ts'
@@ -122,9 +122,11 @@ function builders(registry: Registry, limits: FamilyLimits): Builders {
 
 async function metrics(fastify: FastifyInstance, options: MetricsOptions): Promise<void> {
   if (fastify.hasDecorator('metrics')) throw new TF_ERR_METRICS_REGISTERED()
-  const { client: givenClient = promClient, registry: givenRegistry = new givenClient.Registry(), ...data } = options
+  const { client: givenClient = promClient, registry: givenRegistry, ...data } = options
   const client = givenClient as typeof promClient
-  const registry = givenRegistry as Registry
+  if (typeof client.Registry !== 'function') throw new TF_ERR_METRICS_OPTIONS('client: Expected a metrics client')
+  const registry = (givenRegistry ?? new client.Registry()) as Registry
+  if (typeof registry.registerMetric !== 'function') throw new TF_ERR_METRICS_OPTIONS('registry: Expected a registry')
   const { endpoint, token, processMetrics, maxSeries } = parseOptions(MetricsOptionsSchema, data)
 
   const limits: FamilyLimits = {

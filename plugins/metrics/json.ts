@@ -57,7 +57,7 @@ function histogramSeries({ les, bounds }: Histogram<never>, reading: HistogramRe
   }
 }
 
-function sampleSeries({ labels, value, metricName }: Sample, name: string): SeriesJson {
+function sampleSeries({ labels = {}, value, metricName }: Sample, name: string): SeriesJson {
   const own = Object.fromEntries(Object.entries(labels).map(([key, text]) => [key, String(text)]))
   const named = metricName === undefined || metricName === name ? own : { __name__: metricName, ...own }
   return Number.isFinite(value) ? { labels: named, value } : { labels: named }

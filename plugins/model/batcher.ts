@@ -92,8 +92,13 @@ export class Batcher {
   async #run(jobs: Job[]): Promise<void> {
     const rows = jobs.reduce((sum, job) => sum + job.rows, 0)
     const run: Run = { seconds: 0, rows, requests: jobs.length }
-    const started = performance.now()
+    let started = performance.now()
     try {
+      // onnxruntime computes in a setImmediate of its own, after whatever else this turn holds: ours, queued just before, is
+      // when the run begins. A session that answers at once has been timed from here.
+      setImmediate(() => {
+        started = performance.now()
+      })
       const scores = await this.#session.run(concatenate(jobs), rows)
       run.seconds = (performance.now() - started) / 1000
       checkScores(scores, rows)

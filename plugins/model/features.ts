@@ -20,12 +20,17 @@ export function featuresSchema({ features }: Manifest): TObject {
  * @throws TF_ERR_MODEL_INPUT naming the first feature that is missing, unknown, or no finite float32.
  */
 export function toVector({ features }: Manifest, record: Readonly<Record<string, number>>): Float32Array {
-  const unknown = Object.keys(record).find((name) => !features.some((feature) => feature.name === name))
-  if (unknown !== undefined) throw new TF_ERR_MODEL_INPUT(`features/${unknown} is not a feature of this model`)
-  const vector = Float32Array.from(features, ({ name }) => {
+  const vector = new Float32Array(features.length)
+  for (let i = 0; i < features.length; i++) {
+    const { name } = features[i]!
     if (!Object.hasOwn(record, name)) throw new TF_ERR_MODEL_INPUT(`features/${name} is missing`)
-    return record[name]!
-  })
+    vector[i] = record[name]!
+  }
+  const names = Object.keys(record)
+  if (names.length > features.length) {
+    const unknown = names.find((name) => !features.some((feature) => feature.name === name))
+    throw new TF_ERR_MODEL_INPUT(`features/${unknown} is not a feature of this model`)
+  }
   checkVectors(features, vector)
   return vector
 }

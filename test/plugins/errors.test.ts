@@ -37,7 +37,7 @@ t.test('what a 5xx says depends on who says it', async (t) => {
     ['/coded-503', { status: 503, title: 'Service Unavailable', detail: 'The queue is full', code: 'TF_ERR_X_BUSY' }],
     ['/foreign-503', { status: 503, ...told }],
     ['/foreign-502', { status: 502, ...told }],
-    ['/teapot', { status: 418, detail: 'I am a teapot', code: 'TF_ERR_INTERNAL' }],
+    ['/teapot', { status: 418, detail: 'I am a teapot', code: 'TF_ERR_CLIENT' }],
     ['/odd', { status: 500, ...told }],
     ['/unnamed', { status: 499, title: 'Error', detail: 'no such status' }]
   ] as const) {

@@ -1,11 +1,13 @@
+import { once } from 'node:events'
+import { type AddressInfo, connect } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
-import errors from '../../plugins/errors.ts'
+import errors, { clientErrorHandler } from '../../plugins/errors.ts'
 import overload from '../../plugins/overload.ts'
 
 async function build(t: Test, maxEventLoopDelay: number): Promise<FastifyInstance> {
-  const app = Fastify()
+  const app = Fastify({ clientErrorHandler })
   t.teardown(() => app.close())
   await app.register(errors)
   await app.register(overload, { maxEventLoopDelay, exempt: ['/health'], sampleInterval: 20 })
@@ -27,8 +29,11 @@ t.test(
   async (t) => {
     const app = await build(t, 50)
     t.equal((await app.inject('/work')).statusCode, 200)
-    await block(500)
-    const refused = await app.inject('/work')
+    let refused = await app.inject('/work')
+    while (refused.statusCode === 200) {
+      await block(200)
+      refused = await app.inject('/work')
+    }
     t.match(refused.json(), { status: 503, code: 'TF_ERR_OVERLOADED', title: 'Service Unavailable' })
     t.equal(refused.headers['retry-after'], '5')
     t.equal((await app.inject('/nowhere')).statusCode, 503)
@@ -40,6 +45,30 @@ t.test(
 
 t.test('a limit of 0 sheds nothing', async (t) => {
   const app = await build(t, 0)
-  await block(500)
-  t.equal((await app.inject('/work')).statusCode, 200)
+  for (let i = 0; i < 5; i++) {
+    await block(100)
+    t.equal((await app.inject('/work')).statusCode, 200)
+  }
+})
+
+t.test('a connection may have a bounded number of requests under way, and is closed beyond', async (t) => {
+  const app = await build(t, 0)
+  const seen: unknown[] = []
+  app.server.on('clientError', (error: NodeJS.ErrnoException) => seen.push(error.code))
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = app.server.address() as AddressInfo
+  const send = async (requests: number): Promise<string> => {
+    const socket = connect(port, '127.0.0.1')
+    let replies = ''
+    socket.on('data', (chunk) => (replies += String(chunk)))
+    socket.on('error', () => {})
+    const last = 'GET /work HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'
+    socket.write('GET /work HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(requests - 1) + last)
+    await once(socket, 'close')
+    return replies
+  }
+  t.equal((await send(128)).match(/200 OK/g)?.length, 128)
+  t.same(seen, [])
+  await send(1000)
+  t.same(seen, ['TF_ERR_OVERLOADED_CONNECTION'])
 })

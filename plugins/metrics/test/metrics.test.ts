@@ -352,6 +352,16 @@ t.test('process metrics come from fastify-metrics, two instances never meet, the
   t.equal(one.metrics.client, promClient, "fastify-metrics' decorator is the base of ours")
 })
 
+t.test('samples without labels, as the successor of prom-client has them, are printed', async (t) => {
+  const app = await build(t)
+  const values = [{ value: 2, metricName: 'foreign_seconds_sum' }]
+  const foreign = { name: 'foreign_seconds', help: 'F.', type: 'summary', get: async () => ({ ...foreign, values }) }
+  app.metrics.registry.registerMetric(foreign as never)
+  t.match(String(await app.metrics.exposition()), '# TYPE foreign_seconds summary\nforeign_seconds_sum 2\n')
+  const [metric] = await app.metrics.json(['foreign'])
+  t.same(metric?.series, [{ labels: { __name__: 'foreign_seconds_sum' }, value: 2 }])
+})
+
 t.test('a given registry is used, and no endpoint means no route', async (t) => {
   const registry = new promClient.Registry()
   const app = await build(t, { registry, endpoint: null })
@@ -364,7 +374,9 @@ t.test('a given registry is used, and no endpoint means no route', async (t) => 
 t.test('a wrong or unknown option, or a second registration, stops the boot', async (t) => {
   for (const [bad, message] of [
     [{ endpoint: 'metrics' }, /endpoint/],
-    [{ endpont: '/metrics' }, /endpont/]
+    [{ endpont: '/metrics' }, /endpont/],
+    [{ client: {} }, /client: Expected a metrics client/],
+    [{ registry: {} }, /registry: Expected a registry/]
   ] as const) {
     const app = Fastify()
     t.teardown(() => app.close())

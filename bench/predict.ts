@@ -1,0 +1,89 @@
+/** `node bench/predict.ts`: POST /predict_raw of the whole service against a route that validates the same body and predicts nothing. */
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Type } from '@sinclair/typebox'
+import Fastify from 'fastify'
+import { buildApp } from '../app.ts'
+import { loadConfig } from '../config.ts'
+import { featuresSchema } from '../plugins/model/features.ts'
+import type { Manifest } from '../plugins/model/index.ts'
+import validation from '../plugins/validation.ts'
+import { ModelReference, Probability, Signal, Warnings } from '../schemas/market.ts'
+import { begin, isVariant, load, rounds, serve, settings, start, table, versus } from './harness.ts'
+
+const SERVICE = 'the service'
+const ECHO = 'echo'
+const CONCURRENCIES = [1, 32, 256]
+const MANIFEST = join(import.meta.dirname, '../models/outperform/1/manifest.json')
+
+async function runService(): Promise<void> {
+  // The model of the simulated market is the linear one. Nothing may be refused: an answer without work would be fast.
+  const env = { LOG_LEVEL: 'silent', RATE_LIMIT_RPM: '1000000000', MAX_EVENT_LOOP_DELAY_MS: '0' }
+  await serve(await buildApp(loadConfig(env)))
+}
+
+/** The same body, validated by the same Ajv, and the given reply, printed by the same schema. */
+async function runEcho(reply: object): Promise<void> {
+  const features = featuresSchema(JSON.parse(await readFile(MANIFEST, 'utf8')) as Manifest)
+  const body = Type.Object({ features }, { additionalProperties: false })
+  const response = {
+    200: Type.Object({ prob: Probability, signal: Signal, model: ModelReference, warnings: Warnings })
+  }
+  const app = Fastify()
+  await app.register(validation)
+  app.post('/predict_raw', { schema: { body, response } }, async () => reply)
+  await serve(app)
+}
+
+/** A row from the middle of the training rows. */
+async function exampleBody(): Promise<string> {
+  const { features } = JSON.parse(await readFile(MANIFEST, 'utf8')) as Manifest
+  return JSON.stringify({ features: Object.fromEntries(features.map(({ name, quantiles }) => [name, quantiles.p50])) })
+}
+
+async function main(): Promise<void> {
+  const { seconds } = settings('node bench/predict.ts: predictions against an echo of the same size', 120)
+  begin(['fastify', 'onnxruntime-node'])
+  const body = await exampleBody()
+  const service = await start(import.meta.filename, SERVICE)
+  const answered = await fetch(`http://127.0.0.1:${service.ready as number}/predict_raw`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body
+  })
+  const reply = await answered.text()
+  console.log(`reply: ${reply}`)
+  const echo = await start(import.meta.filename, ECHO, reply)
+  const again = await start(import.meta.filename, `${ECHO} again (the noise)`, reply)
+
+  const request = Buffer.from(
+    `POST /predict_raw HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`
+  )
+  const cases = CONCURRENCIES.flatMap((concurrency) =>
+    [echo, again, service].map((server) => ({ concurrency, server, target: load(server, concurrency, request) }))
+  )
+  const windows = await rounds(
+    cases.map(
+      ({ target }) =>
+        async () =>
+          target.run()
+    ),
+    seconds
+  )
+
+  console.log('Medians and quartiles; a ratio above 1 is better than the echo.')
+  table(
+    ['concurrency', '', 'CPU us a request', 'work per CPU second, to echo', 'throughput, to echo'],
+    cases.map(({ concurrency, server }, i) => {
+      const base = cases.findIndex((other) => other.concurrency === concurrency && other.server === echo)
+      return [String(concurrency), server.name, ...versus(windows[i]!, windows[base]!)]
+    })
+  )
+  process.exit()
+}
+
+async function runVariant(name: string, reply?: string): Promise<void> {
+  await (reply === undefined ? runService() : runEcho(JSON.parse(reply) as object))
+}
+
+await (isVariant ? runVariant(process.argv[2]!, process.argv[3]) : main())

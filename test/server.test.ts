@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { connect } from 'node:net'
+import { type Socket, connect } from 'node:net'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 
@@ -85,31 +85,31 @@ t.test('SIGTERM: not ready, still answering and scraped, then done with exit cod
   t.equal(await exit, 0)
 })
 
-t.test('SIGINT: what does not finish in time is cut off, and the exit code is 1', async (t) => {
-  const { url, child, exit, output } = await start(t, { SHUTDOWN_DELAY_SECONDS: '300', SHUTDOWN_TIMEOUT_SECONDS: '1' })
+/** A request of which the server has the head and half of the body: it is under way, and waits. */
+async function halfSent(url: string): Promise<Socket> {
   const { hostname, port } = new URL(url)
   const socket = connect(Number(port), hostname)
   await once(socket, 'connect')
-  socket.write(
-    'POST /ticker_info_batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n["AA'
-  )
-  await fetch(`${url}/health/live`)
-  child.kill('SIGINT')
-  t.equal(await exit, 1)
-  t.match(output(), /"msg":"requests in flight did not finish in time"/)
-})
-
-t.test('SIGINT: a request in flight is answered, then exit code 0 without the delay', async (t) => {
-  const { url, child, exit } = await start(t, { SHUTDOWN_DELAY_SECONDS: '300' })
-  const { hostname, port } = new URL(url)
-  const socket = connect(Number(port), hostname)
-  await once(socket, 'connect')
-  // The head and half of the body: Fastify has the request, and waits.
   socket.write(
     'POST /ticker_info_batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n["AA'
   )
   // A second request that is answered shows that the first has arrived.
   await fetch(`${url}/health/live`)
+  return socket
+}
+
+t.test('SIGINT: what does not finish in time is cut off, and the exit code is 1', async (t) => {
+  const { url, child, exit, output } = await start(t, { SHUTDOWN_DELAY_SECONDS: '300', SHUTDOWN_TIMEOUT_SECONDS: '1' })
+  const socket = await halfSent(url)
+  child.kill('SIGINT')
+  t.equal(await exit, 1)
+  t.match(output(), /"msg":"requests in flight did not finish in time"/)
+  socket.destroy()
+})
+
+t.test('SIGINT: a request in flight is answered, then exit code 0 without the delay', async (t) => {
+  const { url, child, exit } = await start(t, { SHUTDOWN_DELAY_SECONDS: '300' })
+  const socket = await halfSent(url)
   child.kill('SIGINT')
   socket.write('PL"]')
   let reply = ''

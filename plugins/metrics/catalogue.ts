@@ -1,4 +1,5 @@
-import type { Counter, Gauge, Histogram, LabelSpec } from './families.ts'
+import type { Counter, Gauge, LabelSpec } from './families.ts'
+import type { Histogram } from './histogram.ts'
 
 /** One metric as data: what is registered, documented and checked is made from this. */
 export type MetricSpec =

@@ -5,8 +5,9 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Registry } from 'prom-client'
-import { Counter, Gauge, Histogram, type Snapshot } from './families.ts'
+import { Counter, Gauge, type Snapshot } from './families.ts'
 import { type Format, OPENMETRICS_FORMAT, formatBound, formatHeader, formatLabels, formatValue } from './format.ts'
+import { Histogram } from './histogram.ts'
 
 export type AnyFamily = Counter<never> | Gauge<never> | Histogram<never>
 

@@ -3,7 +3,7 @@
  * addition. A family has the shape that prom-client's Registry asks of a metric, so everything written for that registry
  * (text, JSON, merge, duplicate check) sees it.
  */
-import { type Format, OPENMETRICS_FORMAT, formatBound, formatHeader, formatLabels, formatValue } from './format.ts'
+import { type Format, formatHeader, formatLabels, formatValue } from './format.ts'
 
 /** Label names with their values. An empty list is a set that is known only at boot: its series appear when bound. */
 export type LabelSpec = Readonly<Record<string, readonly string[]>>
@@ -31,15 +31,6 @@ export interface Snapshot {
   values: Sample[]
 }
 
-/** One series of a histogram, read at one instant. */
-export interface HistogramReading {
-  labels: Record<string, string>
-  /** Observations at or below each bound, the last one (+Inf) being all of them. */
-  cumulative: number[]
-  sum: number
-  count: number
-}
-
 /** The label value of the one series that holds what no other series may. */
 export const OVERFLOW = '__overflow__'
 
@@ -62,12 +53,12 @@ function combinations(spec: LabelSpec): Record<string, string>[] {
 }
 
 /** Where a cell keeps its number. The array is replaced when the family grows, so cells reach it through the family. */
-interface Store {
+export interface Store {
   readonly values: Float64Array
 }
 
 /** What all three kinds share: labels to slots, slots to numbers. `Cell` is the bound handle that callers keep. */
-abstract class Family<L extends LabelSpec, Cell> {
+export abstract class Family<L extends LabelSpec, Cell> {
   readonly name: string
   readonly help: string
   abstract readonly type: 'counter' | 'gauge' | 'histogram'
@@ -278,124 +269,5 @@ export class Gauge<L extends LabelSpec> extends ScalarFamily<L, GaugeCell> {
   readonly type = 'gauge'
   protected cell(offset: number): GaugeCell {
     return new GaugeCell(this, offset)
-  }
-}
-
-/** A trace that one observation belongs to; the last one of each bucket is kept. */
-interface Exemplar {
-  traceId: string
-  value: number
-  /** Seconds since 1970. */
-  at: number
-}
-
-interface HistogramStore extends Store {
-  readonly bounds: Float64Array
-  /** By the place of their bucket in `values`. */
-  readonly exemplars: Map<number, Exemplar>
-}
-
-/** A bound histogram. */
-export class HistogramCell {
-  readonly #family: HistogramStore
-  readonly #offset: number
-  constructor(family: HistogramStore, offset: number) {
-    this.#family = family
-    this.#offset = offset
-  }
-
-  /** Counts one value, in the family's unit (seconds, bytes). NaN is ignored. `traceId`: the trace to show it by. */
-  observe(value: number, traceId?: string): void {
-    if (Number.isNaN(value)) return
-    const { bounds, values } = this.#family
-    let bucket = 0
-    while (bucket < bounds.length && value > bounds[bucket]!) bucket++
-    values[this.#offset + bucket]! += 1
-    values[this.#offset + bounds.length + 1]! += value
-    if (traceId !== undefined) {
-      this.#family.exemplars.set(this.#offset + bucket, { traceId, value, at: Date.now() / 1000 })
-    }
-  }
-}
-
-/** Counts of values by size. A series holds one count a bucket, the last one above all bounds, and then the sum. */
-export class Histogram<L extends LabelSpec> extends Family<L, HistogramCell> {
-  readonly type = 'histogram'
-  /** Ascending upper bounds, +Inf left out. */
-  readonly bounds: Float64Array
-  readonly exemplars = new Map<number, Exemplar>()
-  readonly #les: string[]
-  readonly #prefixes: { buckets: string[]; sum: string; count: string }[] = []
-
-  /** @throws TypeError if the bounds are not finite and ascending, or a label is called `le` */
-  constructor(name: string, help: string, spec: L, bounds: readonly number[], limits: FamilyLimits) {
-    super(name, help, spec, bounds.length + 2, limits)
-    const ascending = bounds.every((bound, i) => Number.isFinite(bound) && (i === 0 || bound > bounds[i - 1]!))
-    if (bounds.length === 0 || !ascending) throw new TypeError(`${name}: buckets must be finite and ascending`)
-    if ('le' in spec) throw new TypeError(`${name}: a histogram has the label le already`)
-    this.bounds = Float64Array.from(bounds)
-    this.#les = [...bounds.map(formatBound), '+Inf']
-  }
-
-  /** The bounds as they are printed, `+Inf` included. */
-  get les(): readonly string[] {
-    return this.#les
-  }
-
-  /** All series, read now. */
-  readings(): HistogramReading[] {
-    return this.series.map((labels, i) => {
-      const offset = i * this.width
-      const cumulative: number[] = []
-      let count = 0
-      for (let bucket = 0; bucket <= this.bounds.length; bucket++) {
-        count += this.values[offset + bucket]!
-        cumulative.push(count)
-      }
-      return { labels, cumulative, sum: this.values[offset + this.width - 1]!, count }
-    })
-  }
-
-  override reset(): void {
-    super.reset()
-    this.exemplars.clear()
-  }
-
-  protected printSeries(index: number, values: Float64Array, format: Format): string {
-    const prefix = this.#prefixes[index]!
-    const offset = index * this.width
-    let text = ''
-    let count = 0
-    for (let bucket = 0; bucket <= this.bounds.length; bucket++) {
-      count += values[offset + bucket]!
-      text += prefix.buckets[bucket]! + count
-      const exemplar = format === OPENMETRICS_FORMAT ? this.exemplars.get(offset + bucket) : undefined
-      text += exemplar ? ` # {trace_id="${exemplar.traceId}"} ${exemplar.value} ${exemplar.at}\n` : '\n'
-    }
-    return `${text}${prefix.sum}${formatValue(values[offset + this.width - 1]!)}\n${prefix.count}${count}\n`
-  }
-
-  samples(): Sample[] {
-    return this.readings().flatMap(({ labels, cumulative, sum, count }) => [
-      ...cumulative.map((value, i) => ({
-        labels: { ...labels, le: this.#les[i]! },
-        value,
-        metricName: `${this.name}_bucket`
-      })),
-      { labels, value: sum, metricName: `${this.name}_sum` },
-      { labels, value: count, metricName: `${this.name}_count` }
-    ])
-  }
-
-  protected prepare(labels: Record<string, string>): void {
-    this.#prefixes.push({
-      buckets: this.#les.map((le) => `${this.name}_bucket${formatLabels({ ...labels, le })} `),
-      sum: `${this.name}_sum${formatLabels(labels)} `,
-      count: `${this.name}_count${formatLabels(labels)} `
-    })
-  }
-
-  protected cell(offset: number): HistogramCell {
-    return new HistogramCell(this, offset)
   }
 }

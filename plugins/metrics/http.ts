@@ -9,7 +9,8 @@ import type { ServerResponse } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions, onRequestHookHandler } from 'fastify'
 import type { Catalogue, Handles } from './catalogue.ts'
 import type { Connections } from './connections.ts'
-import type { CounterCell, HistogramCell } from './families.ts'
+import type { CounterCell } from './families.ts'
+import type { HistogramCell } from './histogram.ts'
 
 /** The methods that are label values as they are; all others are `OTHER`. */
 export const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'OTHER'] as const

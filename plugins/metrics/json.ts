@@ -1,7 +1,8 @@
 /** The registry as JSON, for people and scripts without a Prometheus: the same numbers as the exposition. */
 import type { Registry } from 'prom-client'
 import { isFamily, metricsOf } from './exposition.ts'
-import { Histogram, type HistogramReading, type Sample, type Snapshot } from './families.ts'
+import type { Sample, Snapshot } from './families.ts'
+import { Histogram, type HistogramReading } from './histogram.ts'
 
 /**
  * One series: `value`, or for a histogram `count`, `sum`, `buckets` (cumulative by their upper bound) and estimated

@@ -157,7 +157,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
   }
   const check = new Ajv({ allErrors: true, keywords: ['secret'] }).compile<Config>(ConfigSchema)
   const problems = check(values) ? [] : check.errors!.map((error) => describe(error, env))
-  for (const range of problems.length === 0 ? (values as Config).TRUST_PROXY : []) {
+  for (const range of values['TRUST_PROXY'] as string[]) {
     if (!isRange(range))
       problems.push(`TRUST_PROXY=${env['TRUST_PROXY']} has ${range}, which is no address and no range`)
   }

@@ -34,6 +34,15 @@ export const TF_ERR_OVERLOADED_CONNECTION = createError(
   400
 )
 
+const kUnderWay = Symbol('trading-fun.under-way')
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Whether its connection's count holds it: a hook before ours may have refused it. */
+    [kUnderWay]: boolean
+  }
+}
+
 async function overload(fastify: FastifyInstance, options: OverloadOptions): Promise<void> {
   const { maxEventLoopDelay, exempt, sampleInterval = 1000 } = options
   const underWay = new WeakMap<Socket, number>()
@@ -51,10 +60,12 @@ async function overload(fastify: FastifyInstance, options: OverloadOptions): Pro
     delay.disable()
   })
 
+  fastify.decorateRequest(kUnderWay, false)
   fastify.addHook('onRequest', (request, _reply, done) => {
     const { socket } = request.raw
     const count = (underWay.get(socket) ?? 0) + 1
     underWay.set(socket, count)
+    request[kUnderWay] = true
     if (count > MAX_PER_CONNECTION) {
       // Not answered: replies would have to wait for those before them, which nobody reads.
       if (count > MAX_PER_CONNECTION + 1) return
@@ -68,7 +79,7 @@ async function overload(fastify: FastifyInstance, options: OverloadOptions): Pro
   // A reply that does not go out whole takes its connection with it, and the count.
   fastify.addHook('onResponse', (request, _reply, done) => {
     const { socket } = request.raw
-    underWay.set(socket, underWay.get(socket)! - 1)
+    if (request[kUnderWay]) underWay.set(socket, underWay.get(socket)! - 1)
     done()
   })
 }

@@ -83,20 +83,19 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
     symbols: readonly string[]
   ): Promise<{ scored: Scored[]; skipped: Skipped[]; manifest: Manifest }> {
     const histories = await market.history(symbols, HISTORY_BARS)
-    const scored: Scored[] = []
+    const candidates: Omit<Scored, 'probability'>[] = []
     const skipped: Skipped[] = []
     for (const [symbol, history] of histories) {
       const vector = history.ok ? latestFeatures(history.value.adjClose) : undefined
-      if (history.ok && vector) scored.push({ symbol, probability: Number.NaN, vector, ...lastPrice(history.value) })
+      if (history.ok && vector) candidates.push({ symbol, vector, ...lastPrice(history.value) })
       else skipped.push({ ticker: symbol, reason: history.ok ? 'short_history' : history.error })
     }
-    if (scored.length === 0) return { scored, skipped, manifest: model.serving(RANKING_MODEL).manifest }
+    if (candidates.length === 0) return { scored: [], skipped, manifest: model.serving(RANKING_MODEL).manifest }
 
-    const vectors = new Float32Array(scored.length * FEATURES.length)
-    scored.forEach(({ vector }, i) => vectors.set(vector, i * FEATURES.length))
+    const vectors = new Float32Array(candidates.length * FEATURES.length)
+    candidates.forEach(({ vector }, i) => vectors.set(vector, i * FEATURES.length))
     const { probability, manifest } = await model.predict(RANKING_MODEL, vectors)
-    scored.forEach((item, i) => (item.probability = probability[i]!))
-    return { scored, skipped, manifest }
+    return { scored: candidates.map((item, i) => ({ ...item, probability: probability[i]! })), skipped, manifest }
   }
 
   async function make(symbols: readonly string[], country: string | undefined): Promise<Ranking> {
@@ -108,18 +107,21 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
       throw market.failure(country ?? symbols.join(), failures[0].reason as FetchError)
     }
     const reply: Ranking = {
-      ranking: rank(scored).map((row) => ({
-        rank: row.rank,
-        ticker: row.symbol,
-        name: market.instrument(row.symbol)?.name ?? row.symbol,
-        sector: market.instrument(row.symbol)?.sector ?? null,
-        prob: row.probability,
-        signal: signalOf(row.probability),
-        percentile: row.percentile,
-        price: row.price,
-        currency: market.instrument(row.symbol)?.currency ?? null,
-        as_of: row.asOf
-      })),
+      ranking: rank(scored).map((row) => {
+        const instrument = market.instrument(row.symbol)
+        return {
+          rank: row.rank,
+          ticker: row.symbol,
+          name: instrument?.name ?? row.symbol,
+          sector: instrument?.sector ?? null,
+          prob: row.probability,
+          signal: signalOf(row.probability),
+          percentile: row.percentile,
+          price: row.price,
+          currency: instrument?.currency ?? null,
+          as_of: row.asOf
+        }
+      }),
       skipped,
       coverage: 1 - failures.length / symbols.length,
       country: country ?? null,

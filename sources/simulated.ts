@@ -32,12 +32,16 @@ export function simulatedSource(options: SimulatedSourceOptions = {}): MarketSou
   const kept = new Map<string, Candles>()
   let today = ''
 
-  function candlesOf(listing: Listing): Candles {
+  /** Forgets the paths of an earlier day. */
+  function turnOver(): void {
     const lastDay = lastTradingDay(now())
-    if (lastDay !== today) {
-      kept.clear()
-      today = lastDay
-    }
+    if (lastDay === today) return
+    kept.clear()
+    today = lastDay
+  }
+
+  function candlesOf(listing: Listing): Candles {
+    turnOver()
     let candles = kept.get(listing.symbol)
     if (candles === undefined) {
       candles = simulator.candles(listing, today)
@@ -46,11 +50,12 @@ export function simulatedSource(options: SimulatedSourceOptions = {}): MarketSou
     return candles
   }
 
-  /** Makes paths a few at a time: a universe of them in one go would keep the event loop from all other work. */
+  /** Makes missing paths a few at a time: a universe of them in one go would keep the event loop from all other work. */
   async function prepare(symbols: readonly string[]): Promise<void> {
-    for (const [i, symbol] of symbols.entries()) {
-      const listing = listingOf(symbol)
-      if (listing !== undefined) candlesOf(listing)
+    turnOver()
+    const missing = symbols.filter((symbol) => !kept.has(symbol)).flatMap((symbol) => listingOf(symbol) ?? [])
+    for (const [i, listing] of missing.entries()) {
+      candlesOf(listing)
       if (i % AT_ONCE === AT_ONCE - 1) await nextTurn()
     }
   }

@@ -56,7 +56,8 @@ t.test('every wrong setting is named at once', async (t) => {
     CORS_ORIGINS: 'https://ok.example,not an origin',
     MARKET_SOURCE: 'csv',
     SHUTDOWN_DELAY_SECONDS: '1.5',
-    METRICS_TOKEN: 'hunter2'
+    METRICS_TOKEN: 'hunter2',
+    TRUST_PROXY: 'proxy'
   }
   const error = t.throws(() => loadConfig(env))
   t.ok(error instanceof ConfigError)
@@ -69,7 +70,8 @@ t.test('every wrong setting is named at once', async (t) => {
     'METRICS_TOKEN must NOT have fewer than 16 characters',
     'PORT=99999 must be <= 65535',
     'RATE_LIMIT_RPM=sixty must be integer',
-    'SHUTDOWN_DELAY_SECONDS=1.5 must be integer'
+    'SHUTDOWN_DELAY_SECONDS=1.5 must be integer',
+    'TRUST_PROXY=proxy has proxy, which is no address and no range'
   ])
   t.notMatch(error.message, 'hunter2', 'a secret is not repeated')
   t.equal(error.code, 'TF_ERR_CONFIG')

@@ -25,6 +25,17 @@ export function metricsOf(registry: Registry): readonly (AnyFamily | { get(): Pr
   return registry.getMetricsAsArray() as unknown as (AnyFamily | { get(): Promise<Snapshot> })[]
 }
 
+/**
+ * Brings metrics up to date: asks the others for their samples, which they give asynchronously, and lets ours collect after
+ * the last of them, so that whoever reads ours next reads them at one instant.
+ * @returns the others' samples, in the places of their metrics
+ */
+export async function collectAll(metrics: ReturnType<typeof metricsOf>): Promise<(Snapshot | undefined)[]> {
+  const foreign = await Promise.all(metrics.map(async (metric) => (isFamily(metric) ? undefined : metric.get())))
+  for (const metric of metrics) if (isFamily(metric)) metric.collect()
+  return foreign
+}
+
 function* foreignLines({ name, help, type, values }: Snapshot, format: Format): Generator<string> {
   yield formatHeader(name, help, type, format)
   for (const { metricName = name, labels = {}, value } of values) {
@@ -40,9 +51,7 @@ function* foreignLines({ name, help, type, values }: Snapshot, format: Format): 
  */
 export async function exposition(registry: Registry, format: Format): Promise<Buffer> {
   const metrics = metricsOf(registry)
-  // Others answer asynchronously; ours are read after the last of them, in one go.
-  const foreign = await Promise.all(metrics.map(async (metric) => (isFamily(metric) ? undefined : metric.get())))
-  for (const metric of metrics) if (isFamily(metric)) metric.collect()
+  const foreign = await collectAll(metrics)
   const frozen = metrics.map((metric, i) =>
     isFamily(metric) ? metric.freeze(format) : foreignLines(foreign[i]!, format)
   )

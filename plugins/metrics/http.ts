@@ -232,7 +232,8 @@ export function instrumentHttp(
     const started = performance.now()
     request[kTally] = cellsOf(request.method, UNMATCHED)
     inFlight.inc()
-    reply.raw.once('close', () => settle(request, reply.statusCode, performance.now() - started))
-    reply.raw.once('finish', () => settle(request, reply.statusCode, performance.now() - started))
+    const end = (): void => settle(request, reply.statusCode, performance.now() - started)
+    // An injected reply has no close, a broken one no finish; the second of the two changes nothing.
+    reply.raw.once('finish', end).once('close', end)
   }
 }

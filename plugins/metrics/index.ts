@@ -20,7 +20,7 @@ export * from './errors.ts'
 export type { Counter, CounterCell, Gauge, GaugeCell, LabelSpec } from './families.ts'
 export type { Histogram, HistogramCell } from './histogram.ts'
 export { OPENMETRICS_FORMAT, TEXT_FORMAT } from './format.ts'
-export { METHODS, httpCatalogue } from './http.ts'
+
 export type { MetricJson, SeriesJson } from './json.ts'
 export { MetricsOptionsSchema } from './options.ts'
 

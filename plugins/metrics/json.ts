@@ -1,6 +1,6 @@
 /** The registry as JSON, for people and scripts without a Prometheus: the same numbers as the exposition. */
 import type { Registry } from 'prom-client'
-import { isFamily, metricsOf } from './exposition.ts'
+import { collectAll, isFamily, metricsOf } from './exposition.ts'
 import type { Sample, Snapshot } from './families.ts'
 import { Histogram, type HistogramReading } from './histogram.ts'
 
@@ -70,8 +70,7 @@ export async function metricsJson(registry: Registry, prefixes: readonly string[
     const { name } = metric as { name: string }
     return prefixes.some((prefix) => name.startsWith(prefix))
   })
-  const foreign = await Promise.all(wanted.map(async (metric) => (isFamily(metric) ? undefined : metric.get())))
-  for (const metric of wanted) if (isFamily(metric)) metric.collect()
+  const foreign = await collectAll(wanted)
   return wanted.map((metric, i) => {
     if (metric instanceof Histogram) {
       const { name, help, type } = metric

@@ -57,12 +57,14 @@ t.test('a connection may have a bounded number of requests under way, and is clo
   app.server.on('clientError', (error: NodeJS.ErrnoException) => seen.push(error.code))
   await app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = app.server.address() as AddressInfo
-  const send = async (requests: number): Promise<string> => {
+  const send = async (requests: number, before = ''): Promise<string> => {
     const socket = connect(port, '127.0.0.1')
     let replies = ''
     socket.on('data', (chunk) => (replies += String(chunk)))
     socket.on('error', () => {})
     const last = 'GET /work HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'
+    socket.write(before)
+    if (before !== '') await once(socket, 'data')
     socket.write('GET /work HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(requests - 1) + last)
     await once(socket, 'close')
     return replies
@@ -71,4 +73,6 @@ t.test('a connection may have a bounded number of requests under way, and is clo
   t.same(seen, [])
   await send(1000)
   t.same(seen, ['TF_ERR_OVERLOADED_CONNECTION'])
+  await send(1000, 'GET /work HTTP/1.1\r\nHost: x\r\nExpect: nothing\r\n\r\n')
+  t.equal(seen.length, 2, 'also after a request that was refused before it was counted')
 })

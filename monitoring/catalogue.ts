@@ -49,6 +49,11 @@ export const catalogue = {
     help: 'Rows that wait for an inference.',
     labels: { model_type: MODEL_TYPES }
   },
+  model_queue_capacity: {
+    type: 'gauge',
+    help: 'Rows that may wait for an inference or be in one; more are refused with 503.',
+    labels: { model_type: MODEL_TYPES }
+  },
   model_loaded: { type: 'gauge', help: '1: the model is loaded and has passed its self-test; 0: it is not.' },
   model_info: {
     type: 'gauge',
@@ -59,6 +64,11 @@ export const catalogue = {
   cache_misses_total: {
     type: 'counter',
     help: 'Lookups that had to wait for a load, their own or another one under way.',
+    labels: { cache_type: CACHE_TYPES }
+  },
+  cache_stale_total: {
+    type: 'counter',
+    help: 'Lookups, counted as hits too, that got a value past its time to live while or because a new one was not there.',
     labels: { cache_type: CACHE_TYPES }
   },
   cache_size_bytes: { type: 'gauge', help: 'Bytes that the cache holds.', labels: { cache_type: CACHE_TYPES } },
@@ -104,6 +114,15 @@ export const catalogue = {
     type: 'counter',
     help: 'Symbols for which a source had no answer.',
     labels: { source: MARKET_SOURCES, error_type: FETCH_ERRORS }
+  },
+  market_data_timestamp_seconds: {
+    type: 'gauge',
+    help: 'Unix time of the newest daily price in the ranking made last; 0: none has been made.',
+    labels: { source: MARKET_SOURCES }
+  },
+  http_requests_shed_total: {
+    type: 'counter',
+    help: 'Requests refused with 503 because the event loop was late.'
   },
   rate_limit_exceeded_total: {
     type: 'counter',

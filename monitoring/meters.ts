@@ -7,6 +7,7 @@ import { FETCH_ERRORS, type FetchError, MARKET_SOURCES, type MarketSourceName } 
 import { RANKING_MODEL } from '../domain/ranking.ts'
 import type { Metrics } from '../plugins/metrics/index.ts'
 import type { Manifest, Run } from '../plugins/model/index.ts'
+import type { RankingMade } from '../plugins/ranking.ts'
 import { CACHE_TYPES, CUSTOM_COUNTRY, MODEL_TYPES, catalogue } from './catalogue.ts'
 
 /** A value a key: what is bound once and looked up by a plain string afterwards. */
@@ -16,10 +17,11 @@ function bind<K extends string, V>(keys: readonly K[], make: (key: K) => V): Rea
 
 /** The callbacks of each plugin's options, and `watch` for what is read rather than reported. */
 export interface Meters {
+  overload: { onShed: () => void }
   cache: Record<'onHit' | 'onStale' | 'onMiss' | 'onCoalesced', (type: string) => void>
   market: { onFetch: (source: MarketSourceName, seconds: number, errors: readonly FetchError[]) => void }
   model: { onRun: (manifest: Manifest, run: Run) => void }
-  ranking: { onRanking: (country: string | undefined, seconds: number, tickers: number) => void }
+  ranking: { onRanking: (made: RankingMade) => void }
   rateLimit: { onExceeded: (event: { endpoint: string }) => void }
   /** Sets the gauges of an app whose plugins are all there, and makes the series of label sets that are known only now. */
   watch: (app: FastifyInstance, about: { service: string; version: string }) => void
@@ -40,13 +42,21 @@ export function createMeters(metrics: Metrics): Meters {
     predictions: m.model_predictions_total.labels({ model_type })
   }))
   const probability = m.model_prediction_probability.labels({})
+  const stale = bind(CACHE_TYPES, (cache_type) => m.cache_stale_total.labels({ cache_type }))
+  const ages = bind(MARKET_SOURCES, (source) => m.market_data_timestamp_seconds.labels({ source }))
+  const shed = m.http_requests_shed_total.labels({})
   const tickersProcessed = m.ranking_tickers_processed.labels({})
   const onHit = (type: string): void => hits[type]!.inc()
+  const onStale = (type: string): void => {
+    onHit(type)
+    stale[type]!.inc()
+  }
   const onMiss = (type: string): void => misses[type]!.inc()
 
   return {
+    overload: { onShed: () => shed.inc() },
     // Answered at once is a hit, made to wait is a miss.
-    cache: { onHit, onStale: onHit, onMiss, onCoalesced: onMiss },
+    cache: { onHit, onStale, onMiss, onCoalesced: onMiss },
     market: {
       onFetch(source, seconds, errors) {
         fetches[source]!.seconds.observe(seconds)
@@ -63,9 +73,10 @@ export function createMeters(metrics: Metrics): Meters {
       }
     },
     ranking: {
-      onRanking(country = CUSTOM_COUNTRY, seconds, tickers) {
+      onRanking({ country = CUSTOM_COUNTRY, seconds, tickers, source, newest }) {
         m.ranking_generation_duration_seconds.labels({ country }).observe(seconds)
         tickersProcessed.observe(tickers)
+        if (newest !== null) ages[source]!.set(Date.parse(newest) / 1000)
       }
     },
     rateLimit: {
@@ -85,6 +96,7 @@ export function createMeters(metrics: Metrics): Meters {
         for (const [name, depth] of Object.entries(depths)) depth.set(app.model.queueDepth(name))
       })
       for (const model_type of MODEL_TYPES) {
+        m.model_queue_capacity.labels({ model_type }).set(app.model.queueCapacity)
         const { version, source } = app.model.serving(model_type).manifest
         m.model_info.labels({ model_type, version, source }).set(1)
       }

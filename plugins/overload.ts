@@ -10,6 +10,8 @@ export interface OverloadOptions {
   maxEventLoopDelay: number
   /** Routes, by the beginning of their url, that are answered however late it is: who watches must see it. */
   exempt: readonly string[]
+  /** Called for each request that is refused because the event loop is late. */
+  onShed?: () => void
   /** Milliseconds of a sample. */
   sampleInterval?: number
 }
@@ -44,7 +46,7 @@ declare module 'fastify' {
 }
 
 async function overload(fastify: FastifyInstance, options: OverloadOptions): Promise<void> {
-  const { maxEventLoopDelay, exempt, sampleInterval = 1000 } = options
+  const { maxEventLoopDelay, exempt, onShed, sampleInterval = 1000 } = options
   const underWay = new WeakMap<Socket, number>()
   const delay = monitorEventLoopDelay({ resolution: RESOLUTION })
   let late = false
@@ -72,6 +74,7 @@ async function overload(fastify: FastifyInstance, options: OverloadOptions): Pro
       fastify.server.emit('clientError', new TF_ERR_OVERLOADED_CONNECTION(), socket)
       socket.destroy()
     } else if (late && !exempt.some((prefix) => request.routeOptions.url?.startsWith(prefix))) {
+      onShed?.()
       done(Object.assign(new TF_ERR_OVERLOADED(), RETRY_AFTER))
     } else done()
   })

@@ -4,7 +4,7 @@ import type { Static } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { FEATURES, HISTORY_BARS, featureRecord, latestFeatures } from '../domain/features.ts'
-import type { Candles, FetchError } from '../domain/market.ts'
+import type { Candles, FetchError, MarketSourceName } from '../domain/market.ts'
 import { RANKING_MODEL, percentileOf, rank } from '../domain/ranking.ts'
 import { signalOf } from '../domain/signals.ts'
 import type { ModelReference, Warning } from '../schemas/market.ts'
@@ -31,13 +31,25 @@ declare module 'fastify' {
   }
 }
 
+/** A ranking that was made, not taken from the cache. */
+export interface RankingMade {
+  /** undefined: symbols of a client's own. */
+  country: string | undefined
+  seconds: number
+  /** Skipped ones included. */
+  tickers: number
+  source: MarketSourceName
+  /** Day of the newest price in it, YYYY-MM-DD; null: it has none. */
+  newest: string | null
+}
+
 export interface RankingOptions {
   /** Milliseconds for which a universe's ranking is fresh. */
   ttl: number
   /** The clock. */
   now: () => Date
-  /** Called after each ranking that was made; country is undefined for symbols of a client's own. */
-  onRanking?: (country: string | undefined, seconds: number, tickers: number) => void
+  /** Called after each ranking that was made. */
+  onRanking?: (made: RankingMade) => void
 }
 
 export const TF_ERR_RANKING_SHORT_HISTORY = createError<[string]>(
@@ -130,7 +142,8 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
       model: describe(manifest),
       warnings: warnings(manifest, scored)
     }
-    onRanking?.(country, (performance.now() - started) / 1000, symbols.length)
+    const seconds = (performance.now() - started) / 1000
+    onRanking?.({ country, seconds, tickers: symbols.length, source: market.name, newest: reply.data_as_of })
     return reply
   }
 

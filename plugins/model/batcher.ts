@@ -1,12 +1,11 @@
 /** Micro-batching: what arrives in one turn of the event loop is scored in one run. */
 import { TF_ERR_MODEL_BUSY, TF_ERR_MODEL_INFERENCE } from './errors.ts'
+import type { Manifest } from './manifest.ts'
 import { type ModelSession, type Scores, checkScores } from './session.ts'
 
-interface Job {
-  features: Float32Array
-  rows: number
-  resolve: (scores: Scores) => void
-  reject: (error: Error) => void
+/** The scores of a request's rows, and the version that gave them: it may be another one than a moment ago. */
+export interface Prediction extends Scores {
+  manifest: Manifest
 }
 
 /** One run, as reported to `onRun`. */
@@ -27,20 +26,42 @@ export interface BatcherOptions {
   onRun?: ((run: Run) => void) | undefined
 }
 
+interface Job {
+  rows: number
+  resolve: (prediction: Prediction) => void
+  reject: (error: Error) => void
+}
+
+/** The requests of one run, their rows one after the other. */
+interface Batch {
+  /** Room for rows; the first `rows` of it are taken. */
+  features: Float32Array
+  rows: number
+  jobs: Job[]
+}
+
+const FIRST_ROWS = 16
+
 /** Collects requests until the event loop turns and runs them together. A row's scores do not depend on its batch. */
 export class Batcher {
   readonly #session: ModelSession
+  readonly #manifest: Manifest
   readonly #options: BatcherOptions
-  #queue: Job[] = []
+  readonly #width: number
+  readonly #queue: Batch[] = []
   #queued = 0
   /** Rows that wait or are being scored: what the bound is on. */
   #pending = 0
-  #running = new Set<Promise<void>>()
+  readonly #running = new Set<Promise<void>>()
   #scheduled = false
+  /** The room of a batch that has been scored, for the next one. */
+  #spare: Float32Array | undefined
 
-  constructor(session: ModelSession, options: BatcherOptions) {
+  constructor(session: ModelSession, manifest: Manifest, options: BatcherOptions) {
     this.#session = session
+    this.#manifest = manifest
     this.#options = options
+    this.#width = manifest.features.length
   }
 
   /** Rows that wait for a run. */
@@ -48,17 +69,19 @@ export class Batcher {
     return this.#queued
   }
 
-  /** @throws TF_ERR_MODEL_BUSY when the queue is full; TF_ERR_MODEL_INFERENCE when the run fails. */
-  async score(features: Float32Array, rows: number): Promise<Scores> {
+  /** Whole rows, which are copied. Rejects with TF_ERR_MODEL_BUSY if the queue is full, TF_ERR_MODEL_INFERENCE if the run fails. */
+  score(vectors: Float32Array): Promise<Prediction> {
+    const rows = vectors.length / this.#width
     // A request larger than the whole bound could never be served: it may come when nothing else does.
     if (this.#pending > 0 && this.#pending + rows > this.#options.maxQueueRows)
-      throw Object.assign(new TF_ERR_MODEL_BUSY(), { headers: { 'retry-after': '1' } })
+      return Promise.reject(Object.assign(new TF_ERR_MODEL_BUSY(), { headers: { 'retry-after': '1' } }))
     this.#queued += rows
     this.#pending += rows
-    return new Promise((resolve, reject) => {
-      this.#queue.push({ features, rows, resolve, reject })
-      this.#schedule()
-    })
+    const batch = this.#batchFor(rows)
+    batch.features.set(vectors, batch.rows * this.#width)
+    batch.rows += rows
+    this.#schedule()
+    return new Promise((resolve, reject) => void batch.jobs.push({ rows, resolve, reject }))
   }
 
   /** Resolves when nothing waits or runs any more. */
@@ -69,64 +92,76 @@ export class Batcher {
     }
   }
 
+  /** The last batch in the queue if it may take so many rows more, otherwise a new one. */
+  #batchFor(rows: number): Batch {
+    let batch = this.#queue.at(-1)
+    if (batch === undefined || batch.rows + rows > this.#options.maxBatchRows) {
+      const features = this.#spare ?? new Float32Array(FIRST_ROWS * this.#width)
+      this.#spare = undefined
+      this.#queue.push((batch = { features, rows: 0, jobs: [] }))
+    }
+    const needed = (batch.rows + rows) * this.#width
+    if (needed > batch.features.length) {
+      const larger = new Float32Array(Math.max(needed, 2 * batch.features.length))
+      larger.set(batch.features)
+      batch.features = larger
+    }
+    return batch
+  }
+
+  /** Begins a run for the first batch, unless one is about to begin: what comes until it asks for its rows joins it. */
   #schedule(): void {
     if (this.#scheduled) return
     this.#scheduled = true
-    setImmediate(() => {
-      this.#scheduled = false
-      const run = this.#run(this.#take())
-      this.#running.add(run)
-      void run.finally(() => this.#running.delete(run))
-      if (this.#queue.length > 0) this.#schedule()
-    })
+    const run = this.#run(this.#queue[0]!)
+    this.#running.add(run)
+    void run.finally(() => this.#running.delete(run))
   }
 
-  #take(): Job[] {
-    let rows = 0
-    const fits = this.#queue.findIndex((job, i) => (rows += job.rows) > this.#options.maxBatchRows && i > 0)
-    const jobs = this.#queue.splice(0, fits === -1 ? this.#queue.length : fits)
-    for (const job of jobs) this.#queued -= job.rows
-    return jobs
+  /** Nothing joins the batch any more; the next one may begin. */
+  #close(batch: Batch): void {
+    if (this.#queue[0] !== batch) return
+    this.#queue.shift()
+    this.#queued -= batch.rows
+    this.#scheduled = false
+    if (this.#queue.length > 0) this.#schedule()
   }
 
-  async #run(jobs: Job[]): Promise<void> {
-    const rows = jobs.reduce((sum, job) => sum + job.rows, 0)
-    const run: Run = { seconds: 0, rows, requests: jobs.length }
+  async #run(batch: Batch): Promise<void> {
     let started = performance.now()
+    let scores: Scores | undefined
+    let seconds: number
     try {
-      // onnxruntime computes in a setImmediate of its own, after whatever else this turn holds: ours, queued just before, is
-      // when the run begins. A session that answers at once has been timed from here.
-      setImmediate(() => {
+      const answered = await this.#session.run(() => {
+        this.#close(batch)
         started = performance.now()
+        return { features: batch.features.subarray(0, batch.rows * this.#width), rows: batch.rows }
       })
-      const scores = await this.#session.run(concatenate(jobs), rows)
-      run.seconds = (performance.now() - started) / 1000
-      checkScores(scores, rows)
-      run.scores = scores
-      let from = 0
-      for (const job of jobs) {
-        const to = from + job.rows
-        job.resolve({ probability: scores.probability.slice(from, to), margin: scores.margin.slice(from, to) })
-        from = to
-      }
+      seconds = (performance.now() - started) / 1000
+      checkScores(answered, batch.rows)
+      scores = answered
+      this.#answer(batch.jobs, scores)
     } catch (cause) {
-      run.seconds = (performance.now() - started) / 1000
+      seconds = (performance.now() - started) / 1000
+      // The runtime may have failed before it asked.
+      this.#close(batch)
       const error =
         cause instanceof TF_ERR_MODEL_INFERENCE ? cause : new TF_ERR_MODEL_INFERENCE('the runtime failed', { cause })
-      for (const job of jobs) job.reject(error)
+      for (const job of batch.jobs) job.reject(error)
     }
-    this.#pending -= rows
-    this.#options.onRun?.(run)
+    this.#pending -= batch.rows
+    // What a single large request needed is not kept.
+    if (batch.features.length <= this.#options.maxBatchRows * this.#width) this.#spare = batch.features
+    this.#options.onRun?.({ seconds, rows: batch.rows, requests: batch.jobs.length, ...(scores && { scores }) })
   }
-}
 
-function concatenate(jobs: readonly Job[]): Float32Array {
-  if (jobs.length === 1) return jobs[0]!.features
-  const all = new Float32Array(jobs.reduce((length, job) => length + job.features.length, 0))
-  let offset = 0
-  for (const { features } of jobs) {
-    all.set(features, offset)
-    offset += features.length
+  #answer(jobs: readonly Job[], { probability, margin }: Scores): void {
+    const manifest = this.#manifest
+    let from = 0
+    for (const job of jobs) {
+      const to = from + job.rows
+      job.resolve({ probability: probability.subarray(from, to), margin: margin.subarray(from, to), manifest })
+      from = to
+    }
   }
-  return all
 }

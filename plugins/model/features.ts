@@ -51,7 +51,10 @@ export function checkVectors(features: Manifest['features'], vectors: Float32Arr
 
 /** Names of the features of a row outside their p0_5 to p99_5 in the training rows: the model extrapolates there. */
 export function outOfRange({ features }: Manifest, vector: Float32Array): string[] {
-  return features
-    .filter(({ quantiles }, i) => vector[i]! < quantiles.p0_5 || vector[i]! > quantiles.p99_5)
-    .map(({ name }) => name)
+  const names: string[] = []
+  for (let i = 0; i < features.length; i++) {
+    const { name, quantiles } = features[i]!
+    if (vector[i]! < quantiles.p0_5 || vector[i]! > quantiles.p99_5) names.push(name)
+  }
+  return names
 }

@@ -2,25 +2,20 @@
 import type { TObject } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { Batcher, type Run } from './batcher.ts'
+import { Batcher, type Prediction, type Run } from './batcher.ts'
 import { TF_ERR_MODEL_NONE_FITS, TF_ERR_MODEL_REGISTERED, TF_ERR_MODEL_UNKNOWN } from './errors.ts'
 import { checkVectors, featuresSchema, outOfRange, toVector } from './features.ts'
 import type { Manifest } from './manifest.ts'
 import { type ModelData, parseOptions } from './options.ts'
 import { type ModelVersion, readModel, readRepository } from './repository.ts'
-import { type OpenSession, type Scores, loadSession, openOnnxSession } from './session.ts'
+import { type OpenSession, loadSession, openOnnxSession } from './session.ts'
 
-export type { Run } from './batcher.ts'
+export type { Prediction, Run } from './batcher.ts'
 export * from './errors.ts'
 export { type Manifest, ManifestSchema } from './manifest.ts'
 export { ModelOptionsSchema } from './options.ts'
 export type { ModelVersion } from './repository.ts'
 export type { ModelSession, OpenSession, Scores, Signature } from './session.ts'
-
-/** The scores of a request's rows, and the version that gave them: it may be another one than a moment ago. */
-export interface Prediction extends Scores {
-  manifest: Manifest
-}
 
 /** What `fastify.model` offers. */
 export interface Model {
@@ -38,9 +33,11 @@ export interface Model {
   outOfRange(name: string, vector: Float32Array): string[]
   /** Rows that wait for a run of this model. @throws TF_ERR_MODEL_UNKNOWN */
   queueDepth(name: string): number
+  /** Rows of a model that may wait or be in a run: the option `maxQueueRows`. */
+  readonly queueCapacity: number
   /**
    * Scores vectors, row-major, in the order of the manifest's features. Requests of one turn of the event loop are scored in
-   * one run; a row's scores are the same, to the bit, whatever it is batched with. The vectors must not change until then.
+   * one run; a row's scores are the same, to the bit, whatever it is batched with.
    * @throws TF_ERR_MODEL_UNKNOWN, TF_ERR_MODEL_INPUT naming the feature, TF_ERR_MODEL_BUSY, TF_ERR_MODEL_INFERENCE
    */
   predict(name: string, vectors: Float32Array): Promise<Prediction>
@@ -107,7 +104,11 @@ async function model(fastify: FastifyInstance, options: ModelOptions): Promise<v
     const version = newestFitting(name, versions, refuse, advice)
     const { manifest, file } = version
     const session = await loadSession(openSession, await readModel(version), manifest)
-    const batcher = new Batcher(session, { maxBatchRows, maxQueueRows, onRun: (run) => report(manifest, run) })
+    const batcher = new Batcher(session, manifest, {
+      maxBatchRows,
+      maxQueueRows,
+      onRun: (run) => report(manifest, run)
+    })
     // Next to the opening: whatever throws below, a close still releases the session, after its last run.
     fastify.addHook('onClose', async () => {
       await batcher.drain()
@@ -130,13 +131,12 @@ async function model(fastify: FastifyInstance, options: ModelOptions): Promise<v
     inputSchema: (name) => featuresSchema(find(name).version.manifest),
     toVector: (name, record) => toVector(find(name).version.manifest, record),
     outOfRange: (name, vector) => outOfRange(find(name).version.manifest, vector),
+    queueCapacity: maxQueueRows,
     queueDepth: (name) => find(name).batcher.depth,
     async predict(name, vectors) {
       const { version, batcher } = find(name)
-      const { manifest } = version
-      checkVectors(manifest.features, vectors)
-      const scores = await batcher.score(vectors, vectors.length / manifest.features.length)
-      return { ...scores, manifest }
+      checkVectors(version.manifest.features, vectors)
+      return batcher.score(vectors)
     }
   }
   fastify.decorate('model', Object.freeze(decorator))

@@ -16,12 +16,18 @@ export interface Signature {
   shape: readonly number[]
 }
 
+/** Vectors, row-major: `rows` of them in `features`. */
+export interface Rows {
+  features: Float32Array
+  rows: number
+}
+
 /** All that this plugin asks of an inference runtime. Tests hand in a fake; a worker pool would be another one. */
 export interface ModelSession {
   readonly inputs: readonly Signature[]
   readonly outputs: readonly Signature[]
-  /** Scores `rows` vectors, row-major in `features`. */
-  run(features: Float32Array, rows: number): Promise<Scores>
+  /** Scores the rows that it asks for: once, when it begins to compute, in a later turn of the event loop. */
+  run(next: () => Rows): Promise<Scores>
   release(): Promise<void>
 }
 
@@ -53,12 +59,19 @@ export function signatureOf(metadata: TensorMetadata): Signature {
 export const openOnnxSession: OpenSession = async (bytes) => {
   const onnx = await import('onnxruntime-node')
   const session = await onnx.InferenceSession.create(bytes, { intraOpNumThreads: 1, interOpNumThreads: 1 })
+  const unknown = new onnx.Tensor('float32', new Float32Array(0), [0])
   return {
     inputs: session.inputMetadata.map(signatureOf),
     outputs: session.outputMetadata.map(signatureOf),
-    async run(features, rows) {
-      const input = new onnx.Tensor('float32', features, [rows, features.length / rows])
-      const { probability, margin } = await session.run({ features: input })
+    async run(next) {
+      // `session.run` computes in a setImmediate of its own, and reads what it is fed there. Ours comes just before it: so
+      // late, every request of this turn is in the batch. A runtime that read earlier would fail the warm-up.
+      const feeds = { features: unknown }
+      setImmediate(() => {
+        const { features, rows } = next()
+        feeds.features = new onnx.Tensor('float32', features, [rows, features.length / rows])
+      })
+      const { probability, margin } = await session.run(feeds)
       return { probability: probability!.data as Float32Array, margin: margin!.data as Float32Array }
     },
     release: async () => session.release()
@@ -104,7 +117,8 @@ export function checkScores({ probability, margin }: Scores, rows: number): void
 
 async function selfTest(session: ModelSession, manifest: Manifest): Promise<void> {
   for (const [i, { features, probability }] of manifest.self_test.entries()) {
-    const scores = await session.run(toVector(manifest, features), 1)
+    const vector = toVector(manifest, features)
+    const scores = await session.run(() => ({ features: vector, rows: 1 }))
     checkScores(scores, 1)
     const scored = scores.probability[0]!
     if (Math.abs(scored - probability) > SELF_TEST_TOLERANCE) {
@@ -123,7 +137,8 @@ export async function loadSession(open: OpenSession, bytes: Uint8Array, manifest
     checkSignature(session, manifest)
     const width = manifest.features.length
     for (let run = 0; run < WARM_UP_RUNS; run++) {
-      for (const rows of [1, WARM_UP_ROWS]) await session.run(new Float32Array(rows * width), rows)
+      for (const rows of [1, WARM_UP_ROWS])
+        await session.run(() => ({ features: new Float32Array(rows * width), rows }))
     }
     await selfTest(session, manifest)
     return session

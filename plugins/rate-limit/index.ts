@@ -116,14 +116,16 @@ function endpointOf({ method, routeOptions: { url } }: FastifyRequest): string {
 /** Says once that a forwarded address is not believed: behind a proxy all clients are then one. */
 function warnOfProxy(fastify: FastifyInstance): void {
   let warned = false
-  fastify.addHook('onRequest', async (request) => {
-    if (warned || request.headers['x-forwarded-for'] === undefined || request.ip !== request.socket.remoteAddress)
-      return
-    warned = true
-    request.log.warn(
-      { peer: request.ip },
-      'X-Forwarded-For from a peer that trustProxy does not name: all its clients share one rate limit'
-    )
+  fastify.addHook('onRequest', (request, _reply, done) => {
+    const forwarded = !warned && request.headers['x-forwarded-for'] !== undefined
+    if (forwarded && request.ip === request.socket.remoteAddress) {
+      warned = true
+      request.log.warn(
+        { peer: request.ip },
+        'X-Forwarded-For from a peer that trustProxy does not name: all its clients share one rate limit'
+      )
+    }
+    done()
   })
 }
 

@@ -6,11 +6,11 @@ import t, { type Test } from 'tap'
 import errors, { clientErrorHandler } from '../../plugins/errors.ts'
 import overload from '../../plugins/overload.ts'
 
-async function build(t: Test, maxEventLoopDelay: number): Promise<FastifyInstance> {
+async function build(t: Test, maxEventLoopDelay: number, onShed = (): void => undefined): Promise<FastifyInstance> {
   const app = Fastify({ clientErrorHandler })
   t.teardown(() => app.close())
   await app.register(errors)
-  await app.register(overload, { maxEventLoopDelay, exempt: ['/health'], sampleInterval: 20 })
+  await app.register(overload, { maxEventLoopDelay, exempt: ['/health'], sampleInterval: 20, onShed })
   app.get('/work', async () => 'ok')
   app.get('/health/ready', async () => 'ok')
   await app.ready()
@@ -27,7 +27,8 @@ async function block(milliseconds: number): Promise<void> {
 t.test(
   'while the event loop is late, requests are refused with Retry-After, and those who watch are answered',
   async (t) => {
-    const app = await build(t, 50)
+    let shed = 0
+    const app = await build(t, 50, () => shed++)
     t.equal((await app.inject('/work')).statusCode, 200)
     let refused = await app.inject('/work')
     while (refused.statusCode === 200) {
@@ -36,7 +37,9 @@ t.test(
     }
     t.match(refused.json(), { status: 503, code: 'TF_ERR_OVERLOADED', title: 'Service Unavailable' })
     t.equal(refused.headers['retry-after'], '5')
+    t.equal(shed, 1)
     t.equal((await app.inject('/nowhere')).statusCode, 503)
+    t.equal(shed, 2)
     t.equal((await app.inject('/health/ready')).statusCode, 200)
     while ((await app.inject('/work')).statusCode !== 200) await sleep(20)
     t.pass('and once it keeps up again, they are answered')

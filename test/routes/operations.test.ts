@@ -149,6 +149,7 @@ t.test('metrics can be asked for by the beginnings of their names', async (t) =>
     'cache_hits_total',
     'cache_misses_total',
     'cache_size_bytes',
+    'cache_stale_total',
     'model_loaded'
   ])
   const [{ series }] = (await app.inject('/metrics?name=ranking_tickers')).json().metrics

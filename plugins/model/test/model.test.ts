@@ -29,7 +29,9 @@ function fakeSession(over: Partial<ModelSession> = {}): FakeSession {
     ],
     runs: [],
     released: 0,
-    async run(features, rows) {
+    async run(next) {
+      await new Promise(setImmediate)
+      const { features, rows } = next()
       session.runs.push(rows)
       const margin = Float32Array.from({ length: rows }, (_, i) => features[2 * i]! - 2 * features[2 * i + 1]! + 0.5)
       return { margin, probability: margin.map((m) => 1 / (1 + Math.exp(-m))) }
@@ -100,6 +102,7 @@ t.test('requests of one turn of the event loop share a run, those of the next tu
 t.test('a run is bounded, a request over the bound runs alone, and a full queue refuses', async (t) => {
   const session = fakeSession()
   const app = await build(t, { openSession: async () => session, maxBatchRows: 3, maxQueueRows: 8 })
+  t.equal(app.model.queueCapacity, 8)
   session.runs.length = 0
   const ask = async (rows: number): Promise<number> =>
     (await app.model.predict('tiny', new Float32Array(rows * 2))).probability.length
@@ -112,6 +115,18 @@ t.test('a run is bounded, a request over the bound runs alone, and a full queue 
   t.equal(await ask(20), 20, 'a request larger than the queue waits alone')
 })
 
+t.test('vectors are copied when they come, and a batch grows as it must', async (t) => {
+  const app = await build(t)
+  const vectors = Array.from({ length: 100 }, (_, i) => Float32Array.of(i / 50, 1 - i / 50))
+  const expected = vectors.map(([a, b]) => sigmoid(a!, b!))
+  const asked = vectors.map(async (vector) => app.model.predict('tiny', vector))
+  for (const vector of vectors) vector.fill(9)
+  for (const [i, { probability }] of (await Promise.all(asked)).entries()) {
+    t.equal(probability.length, 1)
+    t.ok(Math.abs(probability[0]! - expected[i]!) < 1e-6, `request ${i}`)
+  }
+})
+
 t.test('a failing run fails the requests in it with its cause, and nothing else', async (t) => {
   let broken = false
   const session = fakeSession()
@@ -120,9 +135,9 @@ t.test('a failing run fails the requests in it with its cause, and nothing else'
   const app = await build(t, {
     openSession: async () => ({
       ...session,
-      async run(features, rows) {
+      async run(next) {
         if (broken) throw new Error('out of memory')
-        return run(features, rows)
+        return run(next)
       }
     }),
     onRun: (_manifest, report) => reported.push(report)
@@ -149,9 +164,10 @@ t.test('rows of a runtime that answers later count for the bound until they are 
     maxQueueRows: 2,
     openSession: async () => ({
       ...session,
-      async run(features, rows) {
+      async run(next) {
+        const scores = await session.run(next)
         if (slow) await new Promise<void>((resolve) => finish.push(resolve))
-        return session.run(features, rows)
+        return scores
       }
     })
   })
@@ -193,10 +209,10 @@ t.test('what is no probability is never answered', async (t) => {
     const app = await build(t, {
       openSession: async () => ({
         ...session,
-        run: async (features, rows) =>
-          ready
-            ? { probability: Float32Array.from(probability), margin: Float32Array.from(margin) }
-            : session.run(features, rows)
+        async run(next) {
+          const scores = await session.run(next)
+          return ready ? { probability: Float32Array.from(probability), margin: Float32Array.from(margin) } : scores
+        }
       })
     })
     ready = true
@@ -370,10 +386,10 @@ t.test('a model that is not what its manifest says is refused, and released', as
     [
       'other answers',
       {
-        run: async (_features, rows) => ({
-          probability: new Float32Array(rows).fill(0.5),
-          margin: new Float32Array(rows)
-        })
+        async run(next) {
+          const { rows } = next()
+          return { probability: new Float32Array(rows).fill(0.5), margin: new Float32Array(rows) }
+        }
       },
       { code: 'TF_ERR_MODEL_SELF_TEST', message: /^Model tiny\/1 fails its self-test: vector 0 should give 0.62/ }
     ],

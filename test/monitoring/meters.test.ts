@@ -1,0 +1,41 @@
+import Fastify from 'fastify'
+import t from 'tap'
+import { createMeters } from '../../monitoring/meters.ts'
+import metrics from '../../plugins/metrics/index.ts'
+import { build, fakeSource, scrape, waveCandles } from '../helper.ts'
+
+t.test('a stale answer is a hit, and counted as stale too', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(metrics, { endpoint: '/prometheus' })
+  const { cache } = createMeters(app.metrics)
+  cache.onHit('ranking')
+  cache.onStale('ranking')
+  cache.onMiss('ranking')
+  cache.onCoalesced('ranking')
+  t.match(await scrape(app), {
+    'cache_hits_total{cache_type="ranking"}': 2,
+    'cache_stale_total{cache_type="ranking"}': 1,
+    'cache_misses_total{cache_type="ranking"}': 2
+  })
+})
+
+t.test('requests that are shed are counted', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(metrics, { endpoint: '/prometheus' })
+  createMeters(app.metrics).overload.onShed()
+  t.equal((await scrape(app))['http_requests_shed_total'], 1)
+})
+
+t.test("a ranking says how old its newest price is, and one without prices leaves the last one's word", async (t) => {
+  const source = fakeSource({ AAA: waveCandles(320, '2026-11-19'), BBB: waveCandles(320, '2026-11-20') })
+  const app = await build(t, {}, { source })
+  const key = `market_data_timestamp_seconds{source="${source.name}"}`
+  t.equal((await scrape(app))[key], 0)
+  await app.inject('/ranking?country=Testland')
+  t.equal((await scrape(app))[key], Date.parse('2026-11-20') / 1000)
+  await app.inject('/ranking?country=Testland&tickers=ZZZ')
+  t.equal((await scrape(app))[key], Date.parse('2026-11-20') / 1000)
+  t.equal((await scrape(app))['model_queue_capacity{model_type="outperform"}'], 65_536)
+})

@@ -1,7 +1,8 @@
 /**
  * `npm run docs`: rewrites what the documents quote from the code. In README.md the reply below each `curl` is the one that
- * the service really gives, and the table of settings is made from the schema; so is .env.example; docs/metrics.md is the catalogue. A test fails when the
- * files differ from what this would write.
+ * the service really gives, and the table of settings is made from the schema; so is .env.example; docs/metrics.md is the
+ * catalogue, and the JSON in monitoring/grafana is monitoring/dashboard.ts. A test fails when the files differ from what this
+ * would write.
  */
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -9,6 +10,7 @@ import type { FastifyInstance } from 'fastify'
 import { buildApp } from '../app.ts'
 import { ConfigSchema, loadConfig } from '../config.ts'
 import { catalogue } from '../monitoring/catalogue.ts'
+import { dashboardJson } from '../monitoring/dashboard.ts'
 import type { MetricSpec } from '../plugins/metrics/index.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -132,5 +134,6 @@ if (import.meta.main) {
   await writeFile(file, await renderReadme(await readFile(file, 'utf8')))
   await writeFile(join(root, '.env.example'), envExample())
   await writeFile(join(root, 'docs/metrics.md'), metricsDocument())
+  await writeFile(join(root, 'monitoring/grafana/dashboards/trading-fun-api.json'), dashboardJson())
 }
 /* c8 ignore stop */

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t from 'tap'
 import { envExample, metricsDocument, renderReadme, settingsTable } from '../docs/generate.ts'
+import { dashboardJson } from '../monitoring/dashboard.ts'
 
 const read = async (file: string): Promise<string> => readFile(join(import.meta.dirname, '..', file), 'utf8')
 
@@ -28,4 +29,8 @@ t.test('.env.example has every setting (else: npm run docs)', async (t) => {
 
 t.test('docs/metrics.md is the catalogue (else: npm run docs)', async (t) => {
   t.equal(await read('docs/metrics.md'), metricsDocument())
+})
+
+t.test("Grafana's dashboard is that of monitoring/dashboard.ts (else: npm run docs)", async (t) => {
+  t.equal(await read('monitoring/grafana/dashboards/trading-fun-api.json'), dashboardJson())
 })

@@ -84,6 +84,11 @@ export abstract class Family<L extends LabelSpec, Cell> {
     this.values = new Float64Array(width)
   }
 
+  /** Whether a label's values are known only at boot or later, so that the family can grow to its limit. */
+  get open(): boolean {
+    return Object.values(this.#closed).some((values) => values.length === 0)
+  }
+
   /**
    * The cell of one series, made on first use and the same ever after: bind it once, outside the hot path. Beyond the
    * family's limit, and for wrong labels once the service is ready, it is the cell of the overflow series.

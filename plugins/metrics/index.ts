@@ -6,7 +6,7 @@ import type { Catalogue, Handles, NoLabels } from './catalogue.ts'
 import { watchConnections } from './connections.ts'
 import { TF_ERR_METRICS_OPTIONS, TF_ERR_METRICS_REGISTERED } from './errors.ts'
 import { exposition } from './exposition.ts'
-import { Counter, type FamilyLimits, Gauge, type LabelSpec } from './families.ts'
+import { Counter, Family, type FamilyLimits, Gauge, type LabelSpec } from './families.ts'
 import { type Format, TEXT_FORMAT } from './format.ts'
 import { Histogram } from './histogram.ts'
 import { httpCatalogue, instrumentHttp } from './http.ts'
@@ -158,6 +158,10 @@ async function metrics(fastify: FastifyInstance, options: MetricsOptions): Promi
     registerScrape(fastify, endpoint, guard, decorator.exposition, (seconds) => scrapeSeconds.observe(seconds))
   }
   fastify.addHook('onReady', async () => {
+    // There at 0 before the first drop: a rate does not see a series that is born at 1.
+    for (const metric of registry.getMetricsAsArray() as object[]) {
+      if (metric instanceof Family && metric.open && metric !== dropped) dropped.labels({ metric: metric.name })
+    }
     limits.serving = true
   })
 }

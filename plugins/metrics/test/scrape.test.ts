@@ -191,8 +191,13 @@ t.test('many series are printed in pieces that let other work run, as of one ins
 })
 
 t.test('a metric has a bound on its series; the rest is counted together, and said', async (t) => {
-  const app = await build(t, { maxSeries: 2 })
+  const app = await build(t, { maxSeries: 10 })
   const family = app.metrics.counter('users_total', { help: 'Users.', labels: { user: [] } })
+  await app.ready()
+  const before = String(await app.metrics.exposition())
+  t.match(before, 'metrics_series_dropped_total{metric="users_total"} 0\n', 'a rate must see the first one')
+  t.notMatch(before, 'metrics_series_dropped_total{metric="http_client_errors_total"}', 'its label set is closed')
+  for (const user of ['1', '2', '3', '4', '5', '6', '7', '8']) family.labels({ user })
   for (const user of ['a', 'b', 'c', 'd', 'a']) family.labels({ user }).inc()
   const text = String(await app.metrics.exposition())
   t.match(text, 'users_total{user="a"} 2\nusers_total{user="b"} 1\nusers_total{user="__overflow__"} 2\n')

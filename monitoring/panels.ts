@@ -1,0 +1,588 @@
+/**
+ * Every panel, as data: what it asks, in which unit, where it gets serious. Grafana's dashboard is made from this by
+ * dashboard.ts. The first twelve have the titles of the monitoring guide.
+ */
+import type { Query } from './query.ts'
+
+export type Unit =
+  | 'per second'
+  | 'per minute'
+  | 'bytes per second'
+  | 'seconds'
+  | 'bytes'
+  | 'ratio'
+  /** A plain number. */
+  | 'count'
+  /** 1 or 0, named by `states`. */
+  | 'state'
+
+export interface Threshold {
+  /** From this value on. */
+  from: number
+  colour: 'green' | 'amber' | 'red' | 'blue'
+}
+
+export interface Panel {
+  title: string
+  /** What it shows, and what to think of it. */
+  description: string
+  unit: Unit
+  show: 'lines' | 'stacked' | 'number' | 'gauge' | 'heatmap'
+  queries: readonly Query[]
+  /** Ascending; the first is the base, for all values below it too. Without thresholds the colours mean series. */
+  thresholds?: readonly Threshold[]
+  /** Names of the values 0 and 1. */
+  states?: readonly [string, string]
+  /** Said instead of a value while there is none: for ratios and means of events that may not happen. */
+  idle?: string
+}
+
+export interface Row {
+  title: string
+  panels: readonly Panel[]
+}
+
+/** What clients wait for: neither health checks, which dilute every ratio, nor the language model, slow by nature. */
+const API = { not: /\/analyze|\/health.*/ }
+/** The part of requests that may fail: 99.9 % must not. */
+export const ERROR_BUDGET = 0.001
+
+const whole = [{ metric: 'http_requests_total', where: { endpoint: API } }] as const
+const failed = [{ metric: 'http_requests_total', where: { endpoint: API, status: /5../ } }] as const
+const lookups = [{ metric: 'cache_hits_total' }, { metric: 'cache_misses_total' }] as const
+
+/** The monitoring guide's twelve. */
+export const overview: Row = {
+  title: 'Overview',
+  panels: [
+    {
+      title: 'API Request Rate',
+      description: 'Requests answered, by route. Every request counts once, whatever ended it.',
+      unit: 'per second',
+      show: 'lines',
+      queries: [{ kind: 'rate', metric: 'http_requests_total', by: ['endpoint'] }]
+    },
+    {
+      title: 'API Response Time (p95)',
+      description:
+        'The time within which 95 % of the requests of a route were answered. SlowResponseTime fires at 2 s over all.',
+      unit: 'seconds',
+      show: 'lines',
+      queries: [{ kind: 'quantile', metric: 'http_request_duration_seconds', quantile: 0.95, by: ['endpoint'] }],
+      thresholds: [
+        { from: 0, colour: 'green' },
+        { from: 0.5, colour: 'amber' },
+        { from: 2, colour: 'red' }
+      ],
+      idle: 'no requests'
+    },
+    {
+      title: 'Model Predictions Per Minute',
+      description: 'Rows scored. A ranking scores its whole universe at once.',
+      unit: 'per minute',
+      show: 'lines',
+      queries: [{ kind: 'rate', metric: 'model_predictions_total', by: ['model_type'], per: 'minute' }]
+    },
+    {
+      title: 'Cache Hit Rate',
+      description: 'Lookups that did not wait, among all. LowCacheHitRate fires below one half.',
+      unit: 'ratio',
+      show: 'gauge',
+      queries: [{ kind: 'ratio', part: [{ metric: 'cache_hits_total' }], whole: lookups }],
+      thresholds: [
+        { from: 0, colour: 'red' },
+        { from: 0.5, colour: 'amber' },
+        { from: 0.8, colour: 'green' }
+      ],
+      idle: 'no lookups'
+    },
+    {
+      title: 'Model Loaded Status',
+      description: 'Whether every instance has its model loaded and self-tested. Without it nothing can be ranked.',
+      unit: 'state',
+      show: 'number',
+      queries: [{ kind: 'value', metric: 'model_loaded', over: 'min' }],
+      states: ['not loaded', 'loaded'],
+      thresholds: [
+        { from: 0, colour: 'red' },
+        { from: 1, colour: 'green' }
+      ]
+    },
+    {
+      title: 'OpenAI Configured',
+      description: 'Whether a language model is configured for analyses. Everything else works without one.',
+      unit: 'state',
+      show: 'number',
+      queries: [{ kind: 'value', metric: 'openai_configured', over: 'min' }],
+      states: ['not configured', 'configured'],
+      thresholds: [
+        { from: 0, colour: 'blue' },
+        { from: 1, colour: 'green' }
+      ]
+    },
+    {
+      title: 'Ranking Generation Time',
+      description: 'The median time to make a ranking that was not in the cache, by country.',
+      unit: 'seconds',
+      show: 'lines',
+      queries: [{ kind: 'quantile', metric: 'ranking_generation_duration_seconds', quantile: 0.5, by: ['country'] }],
+      thresholds: [
+        { from: 0, colour: 'green' },
+        { from: 5, colour: 'amber' },
+        { from: 30, colour: 'red' }
+      ],
+      idle: 'no ranking made'
+    },
+    {
+      title: 'Model Prediction Distribution',
+      description: 'How many predictions fell into each tenth of probability. Honest ones stay near one half.',
+      unit: 'ratio',
+      show: 'heatmap',
+      queries: [{ kind: 'heatmap', metric: 'model_prediction_probability' }]
+    },
+    {
+      title: 'Data Fetch Duration',
+      description: 'The time within which 95 % of the fetches from a market source ended.',
+      unit: 'seconds',
+      show: 'lines',
+      queries: [{ kind: 'quantile', metric: 'data_fetch_duration_seconds', quantile: 0.95, by: ['source'] }],
+      thresholds: [
+        { from: 0, colour: 'green' },
+        { from: 2, colour: 'amber' },
+        { from: 10, colour: 'red' }
+      ],
+      idle: 'no fetch'
+    },
+    {
+      title: 'AI Analysis Requests',
+      description: 'Analyses answered, by whether the cache had them or the language model was asked.',
+      unit: 'per minute',
+      show: 'stacked',
+      queries: [
+        {
+          kind: 'rate',
+          metric: 'ai_analysis_requests_total',
+          by: ['cached'],
+          per: 'minute',
+          legend: 'from the cache: {{cached}}'
+        }
+      ]
+    },
+    {
+      title: 'Rate Limit Violations',
+      description: 'Requests refused with 429, by route. RateLimitStorm fires when they are a fifth of all.',
+      unit: 'per minute',
+      show: 'stacked',
+      queries: [{ kind: 'rate', metric: 'rate_limit_exceeded_total', by: ['endpoint'], per: 'minute' }]
+    },
+    {
+      title: 'Data Fetch Errors',
+      description: 'Symbols for which a source had no answer, by source and reason.',
+      unit: 'per minute',
+      show: 'stacked',
+      queries: [{ kind: 'rate', metric: 'data_fetch_errors_total', by: ['source', 'error_type'], per: 'minute' }]
+    }
+  ]
+}
+
+/** What is behind the twelve. */
+export const details: readonly Row[] = [
+  {
+    title: 'Service level',
+    panels: [
+      {
+        title: 'Failed requests',
+        description: `The share of requests that ended with 5xx within five minutes; ${ERROR_BUDGET * 100} % is the objective, HighErrorRate fires at 5 %.`,
+        unit: 'ratio',
+        show: 'number',
+        queries: [{ kind: 'ratio', part: failed, whole, window: '5m' }],
+        thresholds: [
+          { from: 0, colour: 'green' },
+          { from: ERROR_BUDGET, colour: 'amber' },
+          { from: 0.05, colour: 'red' }
+        ],
+        idle: 'no requests'
+      },
+      {
+        title: 'Error budget burn',
+        description:
+          'How many times faster than allowed requests fail: at 1 the budget of 30 days lasts 30 days, at 14.4 two.',
+        unit: 'count',
+        show: 'lines',
+        queries: [
+          { kind: 'ratio', part: failed, whole, times: 1 / ERROR_BUDGET, window: '5m', legend: 'over 5 minutes' },
+          { kind: 'ratio', part: failed, whole, times: 1 / ERROR_BUDGET, window: '1h', legend: 'over 1 hour' }
+        ],
+        thresholds: [
+          { from: 0, colour: 'green' },
+          { from: 1, colour: 'amber' },
+          { from: 14.4, colour: 'red' }
+        ],
+        idle: 'no requests'
+      },
+      {
+        title: 'Requests within 250 ms',
+        description: 'The share of requests answered within 250 ms, whatever the answer.',
+        unit: 'ratio',
+        show: 'number',
+        queries: [
+          {
+            kind: 'ratio',
+            part: [{ metric: 'http_request_duration_seconds', where: { endpoint: API }, upTo: 0.25 }],
+            whole: [{ metric: 'http_request_duration_seconds', where: { endpoint: API } }],
+            window: '5m'
+          }
+        ],
+        thresholds: [
+          { from: 0, colour: 'red' },
+          { from: 0.95, colour: 'amber' },
+          { from: 0.99, colour: 'green' }
+        ],
+        idle: 'no requests'
+      },
+      {
+        title: 'Response time',
+        description: 'Quantiles over all routes.',
+        unit: 'seconds',
+        show: 'lines',
+        queries: [
+          {
+            kind: 'quantile',
+            metric: 'http_request_duration_seconds',
+            where: { endpoint: API },
+            quantile: 0.5,
+            legend: 'p50'
+          },
+          {
+            kind: 'quantile',
+            metric: 'http_request_duration_seconds',
+            where: { endpoint: API },
+            quantile: 0.95,
+            legend: 'p95'
+          },
+          {
+            kind: 'quantile',
+            metric: 'http_request_duration_seconds',
+            where: { endpoint: API },
+            quantile: 0.99,
+            legend: 'p99'
+          }
+        ],
+        thresholds: [
+          { from: 0, colour: 'green' },
+          { from: 0.5, colour: 'amber' },
+          { from: 2, colour: 'red' }
+        ],
+        idle: 'no requests'
+      },
+      {
+        title: 'Replies by status',
+        description: '499: the client closed the connection before the reply.',
+        unit: 'per second',
+        show: 'stacked',
+        queries: [{ kind: 'rate', metric: 'http_requests_total', by: ['status'] }]
+      },
+      {
+        title: 'Requests in flight',
+        description: 'Arrived and not answered yet, over all instances.',
+        unit: 'count',
+        show: 'lines',
+        queries: [{ kind: 'value', metric: 'http_requests_in_flight', over: 'sum', legend: 'in flight' }]
+      },
+      {
+        title: 'Bytes on the wire',
+        description: 'Heads and bodies, of all HTTP connections.',
+        unit: 'bytes per second',
+        show: 'lines',
+        queries: [
+          { kind: 'rate', metric: 'http_request_bytes_total', legend: 'received' },
+          { kind: 'rate', metric: 'http_response_bytes_total', legend: 'sent' }
+        ]
+      },
+      {
+        title: 'Refused connections',
+        description: "Connections that Node's HTTP parser gave up, by its error code: no route ever sees them.",
+        unit: 'per minute',
+        show: 'stacked',
+        queries: [{ kind: 'rate', metric: 'http_client_errors_total', by: ['code'], per: 'minute' }]
+      }
+    ]
+  },
+  {
+    title: 'Upstreams',
+    panels: [
+      {
+        title: 'Fetches',
+        description: 'Fetches from each market source; one may ask for many symbols.',
+        unit: 'per second',
+        show: 'lines',
+        queries: [{ kind: 'rate', metric: 'data_fetch_duration_seconds', by: ['source'] }]
+      },
+      {
+        title: 'Age of the newest price',
+        description:
+          'Since midnight (UTC) of the newest daily price in the ranking made last. StaleMarketData fires at seven days.',
+        unit: 'seconds',
+        show: 'lines',
+        queries: [{ kind: 'age', metric: 'market_data_timestamp_seconds', by: ['source'] }],
+        thresholds: [
+          { from: 0, colour: 'green' },
+          { from: 5 * 86_400, colour: 'amber' },
+          { from: 7 * 86_400, colour: 'red' }
+        ],
+        idle: 'no ranking made yet'
+      },
+      {
+        title: 'Tickers of a ranking',
+        description: 'The mean number of tickers of the rankings that were made.',
+        unit: 'count',
+        show: 'lines',
+        queries: [{ kind: 'mean', metric: 'ranking_tickers_processed', legend: 'tickers' }],
+        idle: 'no ranking made'
+      },
+      {
+        title: 'Coin fetch duration',
+        description: 'The time within which 95 % of the fetches of coins ended.',
+        unit: 'seconds',
+        show: 'lines',
+        queries: [{ kind: 'quantile', metric: 'crypto_fetch_duration_seconds', quantile: 0.95, legend: 'p95' }],
+        thresholds: [
+          { from: 0, colour: 'green' },
+          { from: 2, colour: 'amber' },
+          { from: 10, colour: 'red' }
+        ],
+        idle: 'no fetch'
+      },
+      {
+        title: 'Coins of a fetch',
+        description: 'The mean number of coins of one fetch.',
+        unit: 'count',
+        show: 'lines',
+        queries: [{ kind: 'mean', metric: 'crypto_items_fetched', legend: 'coins' }],
+        idle: 'no fetch'
+      },
+      {
+        title: 'AI analysis duration',
+        description: 'The time within which 95 % of the analyses by the language model ended.',
+        unit: 'seconds',
+        show: 'lines',
+        queries: [{ kind: 'quantile', metric: 'ai_analysis_duration_seconds', quantile: 0.95, legend: 'p95' }],
+        thresholds: [
+          { from: 0, colour: 'green' },
+          { from: 10, colour: 'amber' },
+          { from: 30, colour: 'red' }
+        ],
+        idle: 'no analysis'
+      },
+      {
+        title: 'Tokens of an analysis',
+        description: 'The mean number of tokens that one analysis used, as the language model reports them.',
+        unit: 'count',
+        show: 'lines',
+        queries: [{ kind: 'mean', metric: 'ai_analysis_tokens_used', legend: 'tokens' }],
+        idle: 'no analysis'
+      }
+    ]
+  },
+  {
+    title: 'Cache',
+    panels: [
+      {
+        title: 'Lookups',
+        description: 'Hits did not wait. Stale ones are hits too, on a value past its time to live.',
+        unit: 'per second',
+        show: 'lines',
+        queries: [
+          { kind: 'rate', metric: 'cache_hits_total', by: ['cache_type'], legend: 'hits: {{cache_type}}' },
+          { kind: 'rate', metric: 'cache_misses_total', by: ['cache_type'], legend: 'misses: {{cache_type}}' },
+          { kind: 'rate', metric: 'cache_stale_total', by: ['cache_type'], legend: 'stale: {{cache_type}}' }
+        ]
+      },
+      {
+        title: 'Cache size',
+        description: 'Bytes held, over all instances; CACHE_MAX_BYTES bounds each of them.',
+        unit: 'bytes',
+        show: 'stacked',
+        queries: [{ kind: 'value', metric: 'cache_size_bytes', over: 'sum', by: ['cache_type'] }]
+      }
+    ]
+  },
+  {
+    title: 'Model',
+    panels: [
+      {
+        title: 'Serving version',
+        description: 'How many instances answer with which version, and what it was trained on.',
+        unit: 'count',
+        show: 'number',
+        queries: [{ kind: 'value', metric: 'model_info', over: 'sum', by: ['model_type', 'version', 'source'] }]
+      },
+      {
+        title: 'Inference time',
+        description: 'Of one run of the model, of however many rows.',
+        unit: 'seconds',
+        show: 'lines',
+        queries: [
+          {
+            kind: 'quantile',
+            metric: 'model_prediction_duration_seconds',
+            quantile: 0.5,
+            by: ['model_type'],
+            legend: 'p50: {{model_type}}'
+          },
+          {
+            kind: 'quantile',
+            metric: 'model_prediction_duration_seconds',
+            quantile: 0.99,
+            by: ['model_type'],
+            legend: 'p99: {{model_type}}'
+          }
+        ],
+        thresholds: [
+          { from: 0, colour: 'green' },
+          { from: 0.01, colour: 'amber' },
+          { from: 0.1, colour: 'red' }
+        ],
+        idle: 'no inference'
+      },
+      {
+        title: 'Rows of an inference',
+        description: 'The mean number of rows of one run: requests of one turn of the event loop are scored together.',
+        unit: 'count',
+        show: 'lines',
+        queries: [{ kind: 'mean', metric: 'model_batch_size', by: ['model_type'] }],
+        idle: 'no inference'
+      },
+      {
+        title: 'Queue',
+        description: 'Rows that wait for a run, and how many may. ModelQueueSaturated fires at 80 %.',
+        unit: 'count',
+        show: 'lines',
+        queries: [
+          {
+            kind: 'value',
+            metric: 'model_queue_depth',
+            over: 'max',
+            by: ['model_type'],
+            legend: 'waiting: {{model_type}}'
+          },
+          {
+            kind: 'value',
+            metric: 'model_queue_capacity',
+            over: 'min',
+            by: ['model_type'],
+            legend: 'bound: {{model_type}}'
+          }
+        ]
+      }
+    ]
+  },
+  {
+    title: 'Runtime',
+    panels: [
+      {
+        title: 'Event loop delay',
+        description: 'How late the event loop is; everything waits for it. EventLoopSaturated watches p99.',
+        unit: 'seconds',
+        show: 'lines',
+        queries: [
+          { kind: 'value', metric: 'nodejs_eventloop_lag_p50_seconds', over: 'max', legend: 'p50' },
+          { kind: 'value', metric: 'nodejs_eventloop_lag_p99_seconds', over: 'max', legend: 'p99' },
+          { kind: 'value', metric: 'nodejs_eventloop_lag_max_seconds', over: 'max', legend: 'max' }
+        ],
+        thresholds: [
+          { from: 0, colour: 'green' },
+          { from: 0.1, colour: 'amber' },
+          { from: 0.2, colour: 'red' }
+        ]
+      },
+      {
+        title: 'Requests shed',
+        description: 'Requests refused with 503 because the event loop was late.',
+        unit: 'per minute',
+        show: 'lines',
+        queries: [{ kind: 'rate', metric: 'http_requests_shed_total', per: 'minute', legend: 'shed' }],
+        thresholds: [
+          { from: 0, colour: 'green' },
+          { from: 1, colour: 'red' }
+        ]
+      },
+      {
+        title: 'CPU',
+        description: 'Cores in use, over all instances. JavaScript runs on one of each.',
+        unit: 'count',
+        show: 'lines',
+        queries: [{ kind: 'rate', metric: 'process_cpu_seconds_total', legend: 'cores' }]
+      },
+      {
+        title: 'Memory',
+        description: 'Of the largest instance.',
+        unit: 'bytes',
+        show: 'lines',
+        queries: [
+          { kind: 'value', metric: 'process_resident_memory_bytes', over: 'max', legend: 'resident' },
+          { kind: 'value', metric: 'nodejs_heap_size_used_bytes', over: 'max', legend: 'heap' },
+          { kind: 'value', metric: 'nodejs_external_memory_bytes', over: 'max', legend: 'external' }
+        ]
+      },
+      {
+        title: 'Garbage collection',
+        description: 'The mean pause, by kind.',
+        unit: 'seconds',
+        show: 'lines',
+        queries: [{ kind: 'mean', metric: 'nodejs_gc_duration_seconds', by: ['kind'] }],
+        thresholds: [
+          { from: 0, colour: 'green' },
+          { from: 0.05, colour: 'amber' },
+          { from: 0.2, colour: 'red' }
+        ],
+        idle: 'no collection'
+      },
+      {
+        title: 'Open files',
+        description: 'Of the instance with most: connections, above all.',
+        unit: 'count',
+        show: 'lines',
+        queries: [{ kind: 'value', metric: 'process_open_fds', over: 'max', legend: 'open' }]
+      },
+      {
+        title: 'Uptime',
+        description: 'Since the last start of any instance.',
+        unit: 'seconds',
+        show: 'number',
+        queries: [{ kind: 'age', metric: 'process_start_time_seconds' }]
+      },
+      {
+        title: 'Running',
+        description: 'Instances, by version.',
+        unit: 'count',
+        show: 'number',
+        queries: [{ kind: 'value', metric: 'system_info', over: 'sum', by: ['service', 'version'] }]
+      },
+      {
+        title: 'Scrape time',
+        description: 'The mean time to print the metrics, including the pauses in which requests are answered.',
+        unit: 'seconds',
+        show: 'lines',
+        queries: [{ kind: 'mean', metric: 'metrics_scrape_duration_seconds', legend: 'scrape' }],
+        idle: 'no scrape'
+      },
+      {
+        title: 'Series dropped',
+        description:
+          "Label sets beyond a metric's bound, counted in its overflow series instead. Must be 0; SeriesDropped also sees the first one of a metric, of which no rate can be had.",
+        unit: 'per minute',
+        show: 'lines',
+        queries: [{ kind: 'rate', metric: 'metrics_series_dropped_total', by: ['metric'], per: 'minute' }],
+        thresholds: [
+          { from: 0, colour: 'green' },
+          { from: 0.1, colour: 'red' }
+        ],
+        idle: 'none'
+      }
+    ]
+  }
+]
+
+/** All panels, in the order of the dashboard. */
+export const panels: readonly Panel[] = [overview, ...details].flatMap((row) => row.panels)

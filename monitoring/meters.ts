@@ -15,6 +15,12 @@ function bind<K extends string, V>(keys: readonly K[], make: (key: K) => V): Rea
   return Object.fromEntries(keys.map((key) => [key, make(key)]))
 }
 
+/**
+ * Gauges that prom-client names like counters, which `promtool check metrics` refuses. Nothing is lost: each is the sum of the
+ * metric of its name without `_total`.
+ */
+const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total']
+
 /** The callbacks of each plugin's options, and `watch` for what is read rather than reported. */
 export interface Meters {
   overload: { onShed: () => void }
@@ -30,6 +36,7 @@ export interface Meters {
 /** Registers the catalogue; to be called before the plugins that report. */
 export function createMeters(metrics: Metrics): Meters {
   const m = metrics.define(catalogue)
+  for (const name of MISNAMED) metrics.registry.removeSingleMetric(name)
   const hits = bind(CACHE_TYPES, (cache_type) => m.cache_hits_total.labels({ cache_type }))
   const misses = bind(CACHE_TYPES, (cache_type) => m.cache_misses_total.labels({ cache_type }))
   const fetches = bind(MARKET_SOURCES, (source) => ({

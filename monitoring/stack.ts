@@ -2,7 +2,7 @@
  * `npm run stack`: the service, Prometheus and Alertmanager on this machine, without Docker, with the very configuration that
  * compose.yaml mounts; only the addresses in it are replaced. Data lives in a temporary folder. Ctrl-C stops everything.
  */
-import { type ChildProcess, spawn } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { accessSync, constants } from 'node:fs'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -13,7 +13,6 @@ import { parseArgs } from 'node:util'
 import { parse, stringify } from 'yaml'
 
 const here = import.meta.dirname
-const START_MS = 30_000
 const STOP_MS = 20_000
 
 export interface Ports {
@@ -22,14 +21,20 @@ export interface Ports {
   alertmanager: number
 }
 
+/** Gets every line that one of the processes prints. */
+export type OnLine = (name: string, line: string) => void
+
 export interface StackOptions {
   ports: Ports
   /** Environment of the service, beside the one of this process. */
   env?: Readonly<Record<string, string>>
   /** The Prometheus to run: a path, or a name on the PATH. */
   prometheus?: string
-  /** Gets every line that one of the processes prints. */
-  onLine?: (name: string, line: string) => void
+  /** The Alertmanager to run: a path, or a name on the PATH. */
+  alertmanager?: string
+  onLine?: OnLine
+  /** Milliseconds that each may take until it is ready. @default 30_000 */
+  patience?: number
 }
 
 /** What runs, by address. */
@@ -80,26 +85,34 @@ export function localConfig(text: string, ports: Ports): string {
   return stringify(config)
 }
 
-interface Running {
-  name: string
-  child: ChildProcess
+/** A process that was started. */
+export interface Running {
+  /** Resolves when it has ended, with how it ended and its last lines. */
   exited: Promise<string>
+  /** Asks it to end, forces it after 20 s, and resolves when it has. */
+  stop(): Promise<void>
 }
 
-function run(name: string, program: string, args: string[], options: StackOptions, env?: NodeJS.ProcessEnv): Running {
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], ...(env && { env }) })
+function run(name: string, program: string, args: string[], onLine?: OnLine, env = process.env): Running {
+  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env })
   const last: string[] = []
   const exited = new Promise<string>((resolve) => {
     child.once('error', (error) => resolve(`${name} does not start: ${error.message}`))
-    child.once('close', (code, signal) => resolve([`${name} ended (${signal ?? code})`, ...last].join('\n  ')))
+    child.once('close', (code, signal) => resolve([`${name} has ended (${signal ?? code})`, ...last].join('\n  ')))
   })
   for (const input of [child.stdout, child.stderr]) {
     createInterface({ input }).on('line', (line) => {
       if (last.push(line) > 5) last.shift()
-      options.onLine?.(name, line)
+      onLine?.(name, line)
     })
   }
-  return { name, child, exited }
+  async function stop(): Promise<void> {
+    const kill = setTimeout(child.kill.bind(child), STOP_MS, 'SIGKILL')
+    child.kill('SIGTERM')
+    await exited
+    clearTimeout(kill)
+  }
+  return { exited, stop }
 }
 
 async function answers(url: string): Promise<boolean> {
@@ -110,74 +123,67 @@ async function answers(url: string): Promise<boolean> {
   }
 }
 
-/** Waits until an address answers 200. @throws what a process that ended had to say; after 30 s that it is not ready */
-async function ready({ name, exited }: Running, url: string): Promise<void> {
+/** The process, once an address answers 200. @throws what it said before it ended, or when it is not ready in time; then it is stopped */
+async function ready(running: Running, url: string, patience = 30_000): Promise<Running> {
   let over: string | undefined
-  void exited.then((reason) => (over = reason))
-  for (const until = performance.now() + START_MS; performance.now() < until; await sleep(100)) {
+  void running.exited.then((reason) => (over = reason))
+  for (const until = performance.now() + patience; performance.now() < until; await sleep(100)) {
     if (over !== undefined) throw new Error(over)
-    if (await answers(url)) return
+    if (await answers(url)) return running
   }
-  throw new Error(`${name} is not ready after ${START_MS / 1000} s: ${url}`)
+  await running.stop()
+  throw new Error(`${url} does not answer after ${patience / 1000} s`)
 }
 
-async function stop({ child, exited }: Running): Promise<void> {
-  const kill = setTimeout(() => child.kill('SIGKILL'), STOP_MS)
-  child.kill('SIGTERM')
-  await exited
-  clearTimeout(kill)
+/** A Prometheus with the repository's configuration, when it is ready; its files go to `folder`. */
+export async function runPrometheus(program: string, ports: Ports, folder: string, onLine?: OnLine): Promise<Running> {
+  const config = join(folder, 'prometheus.yml')
+  await writeFile(config, localConfig(await readFile(join(here, 'prometheus.yml'), 'utf8'), ports))
+  const args = [
+    `--config.file=${config}`,
+    `--storage.tsdb.path=${join(folder, 'prometheus')}`,
+    `--web.listen-address=127.0.0.1:${ports.prometheus}`
+  ]
+  return ready(run('prometheus', program, args, onLine), `http://127.0.0.1:${ports.prometheus}/-/ready`)
 }
 
 /**
  * Starts all three, and resolves when all are ready.
  * @throws if a program is missing, with the Debian package that has it, or if one does not get ready: then none is left running
  */
-export async function startStack(options: StackOptions): Promise<Stack> {
-  const { ports, env = {} } = options
+export async function startStack({ ports, env = {}, onLine, patience, ...options }: StackOptions): Promise<Stack> {
   const prometheus = findProgram(options.prometheus ?? 'prometheus')
-  const alertmanager = findProgram('prometheus-alertmanager', 'alertmanager')
+  const alertmanager = findProgram(
+    ...(options.alertmanager ? [options.alertmanager] : ['prometheus-alertmanager', 'alertmanager'])
+  )
   if (prometheus === undefined || alertmanager === undefined) {
     throw new Error('Prometheus and Alertmanager are needed: on Debian, apt install prometheus prometheus-alertmanager')
   }
-  const folder = await mkdtemp(join(tmpdir(), 'trading-fun-stack-'))
   const urls = {
     api: `http://127.0.0.1:${ports.api}`,
     prometheus: `http://127.0.0.1:${ports.prometheus}`,
     alertmanager: `http://127.0.0.1:${ports.alertmanager}`
   }
+  const folder = await mkdtemp(join(tmpdir(), 'trading-fun-stack-'))
   const running: Running[] = []
   const close = async (): Promise<void> => {
     // Prometheus first: it would see the others go, and alert.
-    for (const one of running.splice(0).toReversed()) await stop(one)
+    for (const one of running.splice(0).toReversed()) await one.stop()
     await rm(folder, { recursive: true, force: true })
   }
-  const begin = async (one: Running, url: string): Promise<void> => {
-    running.push(one)
-    await ready(one, url)
-  }
   try {
-    // Prometheus is stopped first: nobody needs the last scrape that the delay is for.
+    // Nobody needs the last scrape that the delay is for.
     const own = { HOST: '127.0.0.1', PORT: String(ports.api), SHUTDOWN_DELAY_SECONDS: '0', ...env }
-    const server = join(here, '../server.ts')
-    await begin(
-      run('service', process.execPath, [server], options, { ...process.env, ...own }),
-      `${urls.api}/health/ready`
-    )
-    const alertmanagerArgs = [
+    const service = run('service', process.execPath, [join(here, '../server.ts')], onLine, { ...process.env, ...own })
+    running.push(await ready(service, `${urls.api}/health/ready`, patience))
+    const args = [
       `--config.file=${join(here, 'alertmanager.yml')}`,
       `--storage.path=${join(folder, 'alertmanager')}`,
       `--web.listen-address=127.0.0.1:${ports.alertmanager}`,
       '--cluster.listen-address='
     ]
-    await begin(run('alertmanager', alertmanager, alertmanagerArgs, options), `${urls.alertmanager}/-/ready`)
-    const config = join(folder, 'prometheus.yml')
-    await writeFile(config, localConfig(await readFile(join(here, 'prometheus.yml'), 'utf8'), ports))
-    const prometheusArgs = [
-      `--config.file=${config}`,
-      `--storage.tsdb.path=${join(folder, 'prometheus')}`,
-      `--web.listen-address=127.0.0.1:${ports.prometheus}`
-    ]
-    await begin(run('prometheus', prometheus, prometheusArgs, options), `${urls.prometheus}/-/ready`)
+    running.push(await ready(run('alertmanager', alertmanager, args, onLine), `${urls.alertmanager}/-/ready`, patience))
+    running.push(await runPrometheus(prometheus, ports, folder, onLine))
   } catch (error) {
     await close()
     throw error
@@ -191,7 +197,8 @@ async function main(): Promise<void> {
       port: { type: 'string', default: '8000' },
       'prometheus-port': { type: 'string', default: '9090' },
       'alertmanager-port': { type: 'string', default: '9093' },
-      prometheus: { type: 'string' },
+      prometheus: { type: 'string', default: 'prometheus' },
+      alertmanager: { type: 'string' },
       verbose: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false }
     }
@@ -203,6 +210,7 @@ async function main(): Promise<void> {
 --prometheus-port N    (9090)
 --alertmanager-port N  (9093)
 --prometheus PROGRAM   another Prometheus than the one on the PATH
+--alertmanager PROGRAM another Alertmanager
 --verbose              print what they print
 `)
     return
@@ -213,7 +221,8 @@ async function main(): Promise<void> {
       prometheus: Number(values['prometheus-port']),
       alertmanager: Number(values['alertmanager-port'])
     },
-    ...(values.prometheus !== undefined && { prometheus: values.prometheus }),
+    prometheus: values.prometheus,
+    ...(values.alertmanager !== undefined && { alertmanager: values.alertmanager }),
     onLine: (name, line) => values.verbose && process.stdout.write(`${name.padEnd(12)} ${line}\n`)
   })
   process.stdout.write(`

@@ -1,0 +1,75 @@
+/** Traffic of known size against a running service, with what must be counted for it. */
+import { connect } from 'node:net'
+
+/** What the client has seen: the ground truth of the truth test. */
+export interface Tally {
+  /** Replies by `method endpoint status`. */
+  replies: Map<string, number>
+  /** Rows that the model must have scored. */
+  predictions: number
+  /** Tickers of the rankings that had to be made. */
+  ranked: number
+  rankingsMade: number
+  cacheHits: number
+}
+
+/** Requests a minute to a plain route, to be given to the service: enough for what follows. */
+export const RATE_LIMIT_RPM = 500
+
+interface Row {
+  features: Record<string, number>
+}
+
+/** Asks every kind of question, right and wrong. Each country's ranking must be new to the service, and fresh afterwards. */
+export async function drive(base: string): Promise<Tally> {
+  const tally: Tally = { replies: new Map(), predictions: 0, ranked: 0, rankingsMade: 0, cacheHits: 0 }
+  async function ask<T>(endpoint: string, path = endpoint, body?: unknown): Promise<T> {
+    const init = body === undefined ? {} : { method: 'POST', headers: JSON_TYPE, body: JSON.stringify(body) }
+    const reply = await fetch(base + path, { ...init, signal: AbortSignal.timeout(10_000) })
+    const key = `${body === undefined ? 'GET' : 'POST'} ${endpoint} ${reply.status}`
+    tally.replies.set(key, (tally.replies.get(key) ?? 0) + 1)
+    const text = await reply.text()
+    return (reply.headers.get('content-type')?.includes('json') ? JSON.parse(text) : text) as T
+  }
+
+  const { countries } = await ask<{ countries: { name: string }[] }>('/countries')
+  for (const { name } of countries) {
+    const path = `/ranking?country=${encodeURIComponent(name)}`
+    const made = await ask<{ ranking: unknown[]; skipped: unknown[] }>('/ranking', path)
+    tally.predictions += made.ranking.length
+    tally.ranked += made.ranking.length + made.skipped.length
+    tally.rankingsMade++
+    for (let again = 0; again < 3; again++) await ask('/ranking', path)
+    tally.cacheHits += 3
+  }
+  await ask('/ranking', '/ranking?country=Atlantis')
+
+  let features: Row['features'] = {}
+  for (const ticker of ['AAPL', 'MSFT', 'NESN.SW']) {
+    ;({ features } = await ask<Row>('/predict_ticker/:ticker', `/predict_ticker/${ticker}`))
+    tally.predictions++
+    // Its place is that in the ranking of its country.
+    tally.cacheHits++
+  }
+  await ask('/predict_ticker/:ticker', '/predict_ticker/NOSUCH')
+  await Promise.all(Array.from({ length: 20 }, async () => ask('/predict_raw', '/predict_raw', { features })))
+  tally.predictions += 20
+  await ask('/predict_raw', '/predict_raw', { features: { ...features, rsi_14: null } })
+
+  await ask('/ticker_info/:ticker', '/ticker_info/AAPL')
+  await ask('/ticker_info_batch', '/ticker_info_batch', ['AAPL', 'NOSUCH'])
+  await ask('/')
+  await ask('/metrics')
+  await ask('unmatched', '/no/such/page')
+  for (let i = 0; i < RATE_LIMIT_RPM + 10; i++) await ask('/models')
+  return tally
+}
+
+const JSON_TYPE = { 'content-type': 'application/json' }
+
+/** Sends what is no HTTP, and resolves when the service has hung up. */
+export async function sendGarbage(port: number): Promise<void> {
+  const socket = connect(port, '127.0.0.1')
+  socket.resume().write('NONSENSE / HTTP/1.1\r\n\r\n')
+  await new Promise((resolve) => socket.once('close', resolve))
+}

@@ -64,10 +64,18 @@ export type FetchError = (typeof FETCH_ERRORS)[number]
 export type Fetched<T> = { ok: true; value: T } | { ok: false; error: FetchError }
 
 /** Names of the market sources: the values of the label `source`, and of `source` in replies. */
-export const MARKET_SOURCES = ['simulated', 'csv'] as const
+export const MARKET_SOURCES = ['simulated', 'csv', 'yahoo'] as const
 export type MarketSourceName = (typeof MARKET_SOURCES)[number]
 
-/** A market: the simulator, a folder of prices, later a live provider. Symbols are canonical on both sides. */
+/** The services that are asked over the network: the values of the label `upstream`. */
+export const UPSTREAMS = ['yahoo', 'coingecko', 'openai'] as const
+export type Upstream = (typeof UPSTREAMS)[number]
+
+/** Everything that data is fetched from: the values of the label `source` of data_fetch_*. */
+export const DATA_SOURCES = [...MARKET_SOURCES, 'coingecko', 'openai'] as const
+export type DataSource = (typeof DATA_SOURCES)[number]
+
+/** A market: the simulator, a folder of prices, a live provider. Symbols are canonical on both sides. */
 export interface MarketSource {
   readonly name: MarketSourceName
   /** What a model must have been trained on to score these prices. */

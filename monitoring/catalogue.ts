@@ -8,7 +8,7 @@ import { RANKING_MODEL } from '../domain/ranking.ts'
 import { type Catalogue, pluginCatalogue } from '../plugins/metrics/index.ts'
 
 /** What the cache holds: the values of `cache_type`. */
-export const CACHE_TYPES = ['ranking'] as const
+export const CACHE_TYPES = ['ranking', 'prediction', 'ticker_info'] as const
 
 /** The models: the values of `model_type`. */
 export const MODEL_TYPES = [RANKING_MODEL] as const
@@ -68,7 +68,7 @@ export const catalogue = {
   },
   cache_stale_total: {
     type: 'counter',
-    help: 'Lookups, counted as hits too, that got a value past its time to live while or because a new one was not there.',
+    help: 'Lookups, counted as hits too, that got a value past its time to live while a new one was made.',
     labels: { cache_type: CACHE_TYPES }
   },
   cache_size_bytes: { type: 'gauge', help: 'Bytes that the cache holds.', labels: { cache_type: CACHE_TYPES } },

@@ -120,7 +120,12 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
     ...(overrides.openSession && { openSession: overrides.openSession }),
     ...meters.model
   })
-  await app.register(ranking, { ttl: config.RANKING_TTL_SECONDS * 1000, now, ...meters.ranking })
+  await app.register(ranking, {
+    ttl: config.RANKING_TTL_SECONDS * 1000,
+    minCoverage: config.RANKING_MIN_COVERAGE_PERCENT / 100,
+    now,
+    ...meters.ranking
+  })
   await app.register(health, { checks: { model: () => app.model.names.includes(RANKING_MODEL) } })
   meters.watch(app, { service: pkg.name, version: pkg.version })
 
@@ -133,7 +138,7 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
   })
   await app.register(predictionsRoutes)
   await app.register(rankingRoutes)
-  await app.register(tickersRoutes)
+  await app.register(tickersRoutes, { ttl: config.QUOTE_TTL_SECONDS * 1000 })
   await app.register(modelsRoutes)
   await app.register(healthRoutes)
   await app.register(metricsRoutes, { requestsPerMinute: config.RATE_LIMIT_RPM })

@@ -84,6 +84,18 @@ export const ConfigSchema = Type.Object(
       maximum: 86_400,
       description: 'How long a ranking is served from the cache; 0 ranks anew for every request.'
     }),
+    RANKING_MIN_COVERAGE_PERCENT: Type.Integer({
+      default: 80,
+      minimum: 0,
+      maximum: 100,
+      description: 'Share of the symbols whose prices must be there; below it a ranking is a 502, not a thin list.'
+    }),
+    QUOTE_TTL_SECONDS: Type.Integer({
+      default: 60,
+      minimum: 0,
+      maximum: 86_400,
+      description: 'How long a quote is served from the cache; 0 asks the source for every request.'
+    }),
     SHUTDOWN_DELAY_SECONDS: Type.Integer({
       default: 11,
       minimum: 0,

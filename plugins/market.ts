@@ -8,7 +8,7 @@ import type { Candles, Fetched, FetchError, MarketSource, Quote, Universe } from
 export interface Market extends MarketSource {
   /** @throws TF_ERR_MARKET_UNKNOWN_COUNTRY with the list of what there is. */
   universe(name: string): Universe
-  /** The error for a symbol that the source has no answer for. */
+  /** The error for a symbol that the source has no answer for: a 404, or a 502, 503 or 504 with Retry-After. */
   failure(symbol: string, error: FetchError): Error
   /** The smallest universe that a symbol belongs to: what its percentile is taken in. */
   homeOf(symbol: string): Universe | undefined
@@ -44,6 +44,10 @@ export const TF_ERR_MARKET_SOURCE = createError<[string, string]>(
   502
 )
 
+/** A source that is slow, or wants to be left alone for a while, is not a source that is broken. */
+const STATUS: Partial<Record<FetchError, number>> = { timeout: 504, rate_limited: 503, circuit_open: 503 }
+const RETRY_AFTER = { 'retry-after': '10' }
+
 async function market(fastify: FastifyInstance, { source, onFetch }: MarketOptions): Promise<void> {
   // The smallest first; Global, which can be as small as the only country, last.
   const bySize = source.universes.toSorted(
@@ -74,8 +78,11 @@ async function market(fastify: FastifyInstance, { source, onFetch }: MarketOptio
       if (found) return found
       throw new TF_ERR_MARKET_UNKNOWN_COUNTRY(name, source.universes.map((universe) => universe.name).join(', '))
     },
-    failure: (symbol, error) =>
-      error === 'not_found' ? new TF_ERR_MARKET_UNKNOWN_TICKER(symbol) : new TF_ERR_MARKET_SOURCE(symbol, error),
+    failure(symbol, error) {
+      if (error === 'not_found') return new TF_ERR_MARKET_UNKNOWN_TICKER(symbol)
+      const failure = new TF_ERR_MARKET_SOURCE(symbol, error)
+      return Object.assign(failure, { statusCode: STATUS[error] ?? failure.statusCode!, headers: RETRY_AFTER })
+    },
     homeOf: (symbol) => bySize.find((universe) => universe.symbols.includes(symbol)),
     instrument: (symbol) => source.instrument(symbol),
     history: async (symbols, days): Promise<Map<string, Fetched<Candles>>> =>

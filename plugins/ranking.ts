@@ -18,8 +18,11 @@ export interface Rankings {
   ofUniverse(country: string): Promise<CacheEntry<Ranking>>
   /** The ranking of symbols of one's own choice among themselves. */
   ofSymbols(symbols: readonly string[]): Promise<Ranking>
-  /** One symbol, with its place in the smallest universe it belongs to. @throws TF_ERR_RANKING_SHORT_HISTORY, Market.failure */
-  predict(symbol: string): Promise<TickerPrediction>
+  /**
+   * One symbol, with its place in the smallest universe it belongs to, from the cache while it is fresh.
+   * @throws TF_ERR_RANKING_SHORT_HISTORY, Market.failure
+   */
+  predict(symbol: string): Promise<CacheEntry<TickerPrediction>>
   /** The model as replies name it. */
   describe(manifest: Manifest): Static<typeof ModelReference>
 }
@@ -44,8 +47,10 @@ export interface RankingMade {
 }
 
 export interface RankingOptions {
-  /** Milliseconds for which a universe's ranking is fresh. */
+  /** Milliseconds for which a universe's ranking, and a prediction, is fresh. */
   ttl: number
+  /** The share of the symbols, 0 to 1, below which a ranking is a failure of its source and no answer. */
+  minCoverage: number
   /** The clock. */
   now: () => Date
   /** Called after each ranking that was made. */
@@ -64,6 +69,8 @@ const DAY = 86_400_000
 const HOUR = 3_600_000
 /** Milliseconds for which a ranking is fresh that lacks symbols because their source failed. */
 const PARTIAL_TTL = 5000
+/** Milliseconds for which it is known that a symbol has no prices, or too few. */
+const NEGATIVE_TTL = 60_000
 
 interface Scored {
   symbol: string
@@ -81,7 +88,7 @@ interface Skipped {
 type Warned = Static<typeof Warning>
 
 async function ranking(fastify: FastifyInstance, options: RankingOptions): Promise<void> {
-  const { ttl, now, onRanking } = options
+  const { ttl, minCoverage, now, onRanking } = options
   const policy: CachePolicy<Ranking> = {
     // What the source could not give may be there in a moment.
     ttl: ({ coverage }) => (coverage === 1 ? ttl : Math.min(ttl, PARTIAL_TTL)),
@@ -114,9 +121,11 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
     const started = performance.now()
     const { scored, skipped, manifest } = await score(symbols)
     const failures = skipped.filter(({ reason }) => reason !== 'not_found' && reason !== 'short_history')
-    // Never an empty list because of a failure.
-    if (scored.length === 0 && failures[0] !== undefined) {
-      throw market.failure(country ?? symbols.join(), failures[0].reason as FetchError)
+    const coverage = 1 - failures.length / symbols.length
+    // A thin list would look like an answer, and an empty one like a market without stocks.
+    if (coverage < minCoverage || (scored.length === 0 && failures.length > 0)) {
+      const whose = country ?? 'the tickers asked for'
+      throw market.failure(`${failures.length} of the ${symbols.length} symbols of ${whose}`, commonest(failures))
     }
     const reply: Ranking = {
       ranking: rank(scored).map((row) => {
@@ -135,7 +144,7 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
         }
       }),
       skipped,
-      coverage: 1 - failures.length / symbols.length,
+      coverage,
       country: country ?? null,
       source: market.name,
       data_as_of: newest(scored),
@@ -175,12 +184,30 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
     return cache.wrap<Ranking>('ranking', key, policy, async () => make(universe.symbols, country))
   }
 
-  async function predict(symbol: string): Promise<TickerPrediction> {
+  /** Kept like a ranking; that there is nothing to predict from is kept too, for a while. */
+  const predictionPolicy: CachePolicy<TickerPrediction | Skipped> = {
+    ...policy,
+    ttl: (made) => ('reason' in made ? Math.min(ttl, NEGATIVE_TTL) : ttl)
+  }
+
+  async function predict(symbol: string): Promise<CacheEntry<TickerPrediction>> {
+    const { version } = model.serving(RANKING_MODEL).manifest
+    const key = `${version}:${now().toISOString().slice(0, 10)}:${symbol}`
+    const entry = await cache.wrap('prediction', key, predictionPolicy, async () => makePrediction(symbol))
+    const { value } = entry
+    if (!('reason' in value)) return { ...entry, value }
+    throw value.reason === 'short_history'
+      ? new TF_ERR_RANKING_SHORT_HISTORY(symbol)
+      : market.failure(symbol, value.reason)
+  }
+
+  async function makePrediction(symbol: string): Promise<TickerPrediction | Skipped> {
     const { scored, skipped, manifest } = await score([symbol])
     const [one] = scored
     if (one === undefined) {
       const { reason } = skipped[0]!
-      throw reason === 'short_history' ? new TF_ERR_RANKING_SHORT_HISTORY(symbol) : market.failure(symbol, reason)
+      if (reason === 'short_history' || reason === 'not_found') return skipped[0]!
+      throw market.failure(symbol, reason)
     }
 
     const universe = market.homeOf(symbol)
@@ -218,6 +245,13 @@ function describe({ name, version, label, horizon_days, trained_at, source }: Ma
 
 function lastPrice({ close, dates }: Candles): { price: number; asOf: string } {
   return { price: close.at(-1)!, asOf: dates.at(-1)! }
+}
+
+/** The reason that occurs most often: what to tell of many failures. */
+function commonest(failures: readonly Skipped[]): FetchError {
+  const reasons = failures.map(({ reason }) => reason)
+  const count = (reason: SkipReason): number => reasons.filter((other) => other === reason).length
+  return reasons.toSorted((a, b) => count(b) - count(a))[0] as FetchError
 }
 
 function newest(scored: readonly Scored[]): string | null {

@@ -4,7 +4,7 @@ import fp from 'fastify-plugin'
 import { RANKING_MODEL } from '../domain/ranking.ts'
 import { signalOf } from '../domain/signals.ts'
 import { parseSymbol } from '../domain/symbols.ts'
-import { ModelReference, Probability, Signal, Ticker, Warnings } from '../schemas/market.ts'
+import { Freshness, ModelReference, Probability, Signal, Ticker, Warnings } from '../schemas/market.ts'
 import { problems } from '../schemas/problem.ts'
 import { TickerPrediction } from '../schemas/ranking.ts'
 
@@ -47,10 +47,13 @@ const predictions: FastifyPluginAsyncTypebox = async (fastify) => {
         operationId: 'predictTicker',
         summary: 'Probability that a stock outperforms, with the features it was computed from',
         params: Type.Object({ ticker: Ticker }),
-        response: { 200: TickerPrediction, ...problems(400, 404, 422, 502, 504) }
+        response: { 200: Type.Composite([TickerPrediction, Freshness]), ...problems(400, 404, 422, 502, 504) }
       }
     },
-    async (request) => fastify.ranking.predict(parseSymbol(request.params.ticker)!)
+    async (request) => {
+      const { value, stale, age } = await fastify.ranking.predict(parseSymbol(request.params.ticker)!)
+      return { ...value, warnings: [...value.warnings], stale, age_seconds: age / 1000 }
+    }
   )
 }
 

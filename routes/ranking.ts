@@ -3,8 +3,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
 import fp from 'fastify-plugin'
 import { parseSymbol } from '../domain/symbols.ts'
-import { Finite } from '../schemas/finite.ts'
-import { IsoDate } from '../schemas/market.ts'
+import { Freshness, IsoDate } from '../schemas/market.ts'
 import { problems } from '../schemas/problem.ts'
 import { Ranking } from '../schemas/ranking.ts'
 
@@ -12,13 +11,7 @@ const MAX_TICKERS = 100
 
 export const TF_ERR_RANKING_TICKERS = createError<[string]>('TF_ERR_RANKING_TICKERS', 'tickers %s', 400)
 
-const Reply = Type.Composite([
-  Ranking,
-  Type.Object({
-    stale: Type.Boolean({ description: 'Older than the cache keeps a ranking fresh.' }),
-    age_seconds: Finite({ minimum: 0, description: 'Since the ranking was made.' })
-  })
-])
+const Reply = Type.Composite([Ranking, Freshness])
 
 /** The symbols of `AAPL, msft,,BRK.B`, canonical and each once. @throws TF_ERR_RANKING_TICKERS naming the one that is none */
 function parseTickers(text = ''): string[] {

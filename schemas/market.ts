@@ -45,6 +45,14 @@ export const ModelReference = Type.Object({
   source: Type.String({ description: 'What it was trained on: simulated or historical prices.' })
 })
 
+/** How old an answer is that the cache may have kept. */
+export const Freshness = Type.Object({
+  stale: Type.Boolean({
+    description: 'Older than it is kept fresh: a new one is being made, or its source has failed.'
+  }),
+  age_seconds: Finite({ minimum: 0, description: 'Since the answer was made.' })
+})
+
 /** Something to know before the numbers are used. */
 export const Warning = Type.Object({ code: Type.String(), message: Type.String() })
 export const Warnings = Type.Array(Warning, { description: 'What to know before the numbers are used; often empty.' })

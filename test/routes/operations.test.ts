@@ -75,7 +75,11 @@ t.test("the JSON metrics are the exposition's numbers", async (t) => {
   }
   t.ok(compared > 500, `${compared} numbers compared`)
   t.match(body, {
-    cache_stats: { backend: 'in-memory', in_memory_keys: 2, types: { ranking: { entries: 2, misses: 2 } } },
+    cache_stats: {
+      backend: 'in-memory',
+      in_memory_keys: 3,
+      types: { ranking: { entries: 2, misses: 2 }, prediction: { entries: 1 } }
+    },
     rate_limiter_stats: { tracked_ips: 1, requests_per_minute: 100_000 },
     model_info: { loaded: true, name: 'outperform' },
     process: { pid: process.pid }

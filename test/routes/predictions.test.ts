@@ -1,5 +1,6 @@
 import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
 import t from 'tap'
+import type { MarketSource } from '../../domain/market.ts'
 import type { OpenSession } from '../../plugins/model/index.ts'
 import { openOnnxSession } from '../../plugins/model/session.ts'
 import { build, fakeSource, scrape, waveCandles } from '../helper.ts'
@@ -42,7 +43,7 @@ t.test('unknown, too young, failing and impossible tickers', async (t) => {
   for (const [ticker, status, code] of [
     ['NOSUCH', 404, 'TF_ERR_MARKET_UNKNOWN_TICKER'],
     ['YOUNG', 422, 'TF_ERR_RANKING_SHORT_HISTORY'],
-    ['DOWN', 502, 'TF_ERR_MARKET_SOURCE'],
+    ['DOWN', 504, 'TF_ERR_MARKET_SOURCE'],
     ['WAYTOOLONGTICKER', 400, 'FST_ERR_VALIDATION'],
     ['A$', 400, 'FST_ERR_VALIDATION']
   ] as const) {
@@ -50,6 +51,27 @@ t.test('unknown, too young, failing and impossible tickers', async (t) => {
     t.equal(reply.statusCode, status, ticker)
     t.equal(reply.json().code, code, ticker)
   }
+})
+
+t.test('a prediction is made once while it is fresh, and that there is none is remembered too', async (t) => {
+  const fake = fakeSource({ A: waveCandles(), YOUNG: waveCandles(100), DOWN: 'network' })
+  const asked: string[] = []
+  const history: MarketSource['history'] = async (symbols, days) => {
+    asked.push(symbols.join())
+    return fake.history(symbols, days)
+  }
+  const app = await build(t, {}, { source: { ...fake, universes: [], history } })
+  const first = (await app.inject('/predict_ticker/A')).json()
+  t.match(first, { stale: false, age_seconds: 0 })
+  const { age_seconds: age, ...again } = (await app.inject('/predict_ticker/A')).json()
+  t.ok(age >= 0)
+  t.same({ ...again, age_seconds: 0 }, first)
+  for (const ticker of ['YOUNG', 'NOSUCH', 'DOWN']) {
+    const one = (await app.inject(`/predict_ticker/${ticker}`)).json()
+    const two = (await app.inject(`/predict_ticker/${ticker}`)).json()
+    t.same([one.code, one.detail], [two.code, two.detail])
+  }
+  t.same(asked, ['A', 'YOUNG', 'NOSUCH', 'DOWN', 'DOWN'], 'a failure is not')
 })
 
 t.test('a symbol outside every universe has a probability and no percentile', async (t) => {

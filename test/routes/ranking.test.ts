@@ -67,7 +67,7 @@ t.test('only unknown tickers give an empty ranking that says so', async (t) => {
 
 t.test('upstream failures lower the coverage, short histories do not', async (t) => {
   const source = fakeSource({ A: waveCandles(), B: 'timeout', C: waveCandles(100), D: 'network' })
-  const app = await build(t, {}, { source })
+  const app = await build(t, { RANKING_MIN_COVERAGE_PERCENT: '50' }, { source })
   const body = (await app.inject('/ranking?country=Testland')).json()
   t.match(body.ranking, [{ ticker: 'A', name: 'A', sector: null, currency: null, percentile: 50 }])
   t.same(body.skipped, [
@@ -79,6 +79,34 @@ t.test('upstream failures lower the coverage, short histories do not', async (t)
   const found = await scrape(app)
   t.equal(found['data_fetch_errors_total{source="simulated",error_type="timeout"}'], 1)
   t.equal(found['data_fetch_errors_total{source="simulated",error_type="network"}'], 1)
+})
+
+t.test('a ranking with too many holes is a failure of its source, named by what occurs most often', async (t) => {
+  for (const [failing, status, detail] of [
+    [['timeout'], 200, undefined],
+    [['network', 'timeout'], 502, 'The price source has no answer for 2 of the 5 symbols of Testland (network)'],
+    [
+      ['network', 'timeout', 'timeout'],
+      504,
+      'The price source has no answer for 3 of the 5 symbols of Testland (timeout)'
+    ],
+    [
+      ['circuit_open', 'circuit_open'],
+      503,
+      'The price source has no answer for 2 of the 5 symbols of Testland (circuit_open)'
+    ],
+    [['not_found', 'not_found', 'not_found'], 200, undefined]
+  ] as const) {
+    const candles = ['A', 'B', 'C', 'D', 'E'].map((symbol, i) => [
+      symbol,
+      failing[i] ?? waveCandles(320, '2026-11-20', i)
+    ])
+    const app = await build(t, {}, { source: fakeSource(Object.fromEntries(candles)) })
+    const reply = await app.inject('/ranking?country=Testland')
+    t.equal(reply.statusCode, status)
+    t.equal(reply.json().detail, detail)
+    t.equal(reply.headers['retry-after'], status === 200 ? undefined : '10')
+  }
 })
 
 t.test('a source that fails as a whole is a 502, counted, and not kept', async (t) => {
@@ -99,12 +127,12 @@ t.test('a source that fails as a whole is a 502, counted, and not kept', async (
   t.match(reply.json(), {
     status: 502,
     code: 'TF_ERR_MARKET_SOURCE',
-    detail: 'The price source has no answer for Testland (upstream_error)'
+    detail: 'The price source has no answer for 1 of the 1 symbols of Testland (upstream_error)'
   })
   t.notMatch(reply.payload, /secret/)
   t.match((await app.inject('/ranking?tickers=A&country=Testland')).json(), {
     status: 502,
-    detail: /for A \(upstream_error\)/
+    detail: /1 of the 1 symbols of the tickers asked for \(upstream_error\)/
   })
   const found = await scrape(app)
   t.equal(found['data_fetch_errors_total{source="simulated",error_type="upstream_error"}'], 2)
@@ -146,7 +174,7 @@ t.test('a symbol that the cached ranking lacks is compared with those it has', a
       }
     }
   )
-  const app = await build(t, {}, { source })
+  const app = await build(t, { RANKING_MIN_COVERAGE_PERCENT: '50' }, { source })
   const { ranking } = (await app.inject('/ranking?country=Testland')).json()
   t.equal(ranking.length, 2)
   failing = false

@@ -1,4 +1,5 @@
 import t from 'tap'
+import type { MarketSource } from '../../domain/market.ts'
 import { build, fakeSource, waveCandles } from '../helper.ts'
 
 t.test('one ticker: its names, its price, its year', async (t) => {
@@ -49,13 +50,31 @@ t.test('unknown and failing tickers', async (t) => {
   })
 })
 
+t.test('a quote is asked for once while it is fresh, and an old one serves when its source fails', async (t) => {
+  const fake = fakeSource({ A: waveCandles() })
+  let asked = 0
+  const quotes: MarketSource['quotes'] = async (symbols) => {
+    asked++
+    return fake.quotes(symbols)
+  }
+  const app = await build(t, {}, { source: { ...fake, quotes } })
+  for (let i = 0; i < 3; i++) t.equal((await app.inject('/ticker_info/A')).json().stale, false)
+  for (let i = 0; i < 3; i++) t.equal((await app.inject('/ticker_info/NOSUCH')).statusCode, 404)
+  t.equal(asked, 2, 'that there is no such symbol is remembered too')
+  const eager = await build(t, { QUOTE_TTL_SECONDS: '0' }, { source: { ...fake, quotes } })
+  for (let i = 0; i < 3; i++) await eager.inject('/ticker_info/A')
+  t.equal(asked, 5)
+})
+
 t.test('a batch answers each ticker once, and says which failed', async (t) => {
   const app = await build(t)
   const post = (payload: object) => app.inject({ method: 'POST', url: '/ticker_info_batch', payload })
   const { results, errors } = (await post(['AAPL', ' aapl', 'BRK.B', 'NOSUCH'])).json()
   t.same(Object.keys(results), ['AAPL', 'BRK-B'])
-  t.same(results.AAPL, (await app.inject('/ticker_info/AAPL')).json())
-  t.same(errors, { NOSUCH: 'not_found' })
+  const { age_seconds: age, ...single } = (await app.inject('/ticker_info/AAPL')).json()
+  t.match(results.AAPL, { ...single, stale: false, age_seconds: 0 })
+  t.ok(age >= 0)
+  t.same(errors, { NOSUCH: 'Unknown ticker NOSUCH' })
   for (const [payload, field] of [
     [[], ''],
     [Array.from({ length: 101 }, (_, i) => `T${i}`), ''],

@@ -9,7 +9,6 @@ import { Freshness, IsoDate, MaybeNumber, MaybeText, Source, Ticker } from '../s
 import { problems } from '../schemas/problem.ts'
 
 const TickerInfo = Type.Composite([
-  Freshness,
   Type.Object({
     ticker: Type.String(),
     name: Type.String(),
@@ -25,7 +24,8 @@ const TickerInfo = Type.Composite([
     fifty_two_week_low: Finite(),
     as_of: IsoDate,
     source: Source
-  })
+  }),
+  Freshness
 ])
 
 const HOUR = 3_600_000

@@ -25,6 +25,8 @@ export interface Rankings {
   predict(symbol: string): Promise<CacheEntry<TickerPrediction>>
   /** The model as replies name it. */
   describe(manifest: Manifest): Static<typeof ModelReference>
+  /** A warning for each feature of a vector that the model was not trained on. */
+  extrapolations(vector: Float32Array): Static<typeof Warning>[]
 }
 
 declare module 'fastify' {
@@ -184,6 +186,13 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
     return cache.wrap<Ranking>('ranking', key, policy, async () => make(universe.symbols, country))
   }
 
+  function extrapolations(vector: Float32Array): Warned[] {
+    return model.outOfRange(RANKING_MODEL, vector).map((name) => ({
+      code: 'feature_out_of_range',
+      message: `${name} is outside the middle 99 % of what the model was trained on.`
+    }))
+  }
+
   /** Kept like a ranking; that there is nothing to predict from is kept too, for a while. */
   const predictionPolicy: CachePolicy<TickerPrediction | Skipped> = {
     ...policy,
@@ -214,11 +223,6 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
     // The cached ranking may be older than this probability, or lack the symbol: it is compared with the others only.
     const members = universe && (await ofUniverse(universe.name)).value.ranking
     const others = members?.filter(({ ticker }) => ticker !== symbol).map(({ prob }) => prob)
-    const strange = model.outOfRange(RANKING_MODEL, one.vector)
-    const extrapolates = {
-      code: 'feature_out_of_range',
-      message: `Outside the middle 99 % of what the model was trained on: ${strange.join(', ')}.`
-    }
     return {
       ticker: symbol,
       prob: one.probability,
@@ -231,11 +235,17 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
       as_of: one.asOf,
       source: market.name,
       model: describe(manifest),
-      warnings: [...warnings(manifest, scored), ...(strange.length > 0 ? [extrapolates] : [])]
+      warnings: [...warnings(manifest, scored), ...extrapolations(one.vector)]
     }
   }
 
-  const decorator: Rankings = { ofUniverse, ofSymbols: async (symbols) => make(symbols, undefined), predict, describe }
+  const decorator: Rankings = {
+    ofUniverse,
+    ofSymbols: async (symbols) => make(symbols, undefined),
+    predict,
+    describe,
+    extrapolations
+  }
   fastify.decorate('ranking', Object.freeze(decorator))
 }
 

@@ -31,10 +31,7 @@ const predictions: FastifyPluginAsyncTypebox = async (fastify) => {
       const vector = fastify.model.toVector(RANKING_MODEL, request.body.features as Record<string, number>)
       const { probability, manifest } = await fastify.model.predict(RANKING_MODEL, vector)
       const prob = probability[0]!
-      const warnings = fastify.model.outOfRange(RANKING_MODEL, vector).map((name) => ({
-        code: 'feature_out_of_range',
-        message: `${name} is outside the middle 99 % of what the model was trained on.`
-      }))
+      const warnings = fastify.ranking.extrapolations(vector)
       return { prob, signal: signalOf(prob), model: fastify.ranking.describe(manifest), warnings }
     }
   )

@@ -50,7 +50,7 @@ export interface Stack {
 
 /** The first of some programs that is on the PATH, or is a path itself; undefined if none is. */
 export function findProgram(...names: string[]): string | undefined {
-  const folders = (process.env['PATH'] ?? '').split(delimiter)
+  const folders = String(process.env['PATH']).split(delimiter)
   const candidates = names.flatMap((name) =>
     name.includes('/') ? [name] : folders.map((folder) => join(folder, name))
   )

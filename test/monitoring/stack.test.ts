@@ -69,6 +69,13 @@ t.test('only addresses are replaced in the configuration', async (t) => {
   t.same(after, { ...before, alerting: after.alerting, rule_files: after.rule_files })
 })
 
+t.test('an address that is no service of Compose stays', async (t) => {
+  const text = await readFile(join(monitoring, 'prometheus.yml'), 'utf8')
+  const other = text.replace("['api:8000']", "['api:8000', 'elsewhere:1234']")
+  const [first] = parse(localConfig(other, { api: 1, prometheus: 2, alertmanager: 3 })).scrape_configs
+  t.same(first.static_configs, [{ targets: ['127.0.0.1:1', 'elsewhere:1234'] }])
+})
+
 t.test('programs are found on the PATH, or by their path', async (t) => {
   t.match(findProgram('no-such-program', 'sh'), /\/sh$/)
   t.equal(findProgram(process.execPath), process.execPath)

@@ -1,0 +1,202 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import {
+  type BreakerState,
+  type Upstream,
+  type UpstreamOptions,
+  UpstreamError,
+  createUpstream
+} from '../../sources/upstream.ts'
+import { FAULTS, type Handler, type Stub, TOO_LARGE, json, startStub } from './stub.ts'
+
+type Options = Partial<UpstreamOptions>
+
+async function build(t: Test, handler: Handler, options: Options = {}): Promise<{ upstream: Upstream; stub: Stub }> {
+  const stub = await startStub(t, handler)
+  const upstream = createUpstream({ name: 'yahoo', origin: stub.origin, random: () => 0, ...options })
+  t.teardown(async () => upstream.close())
+  return { upstream, stub }
+}
+
+async function failure(call: Promise<unknown>): Promise<UpstreamError> {
+  const error = await call.then(
+    () => new Error('it was answered'),
+    (reason: unknown) => reason
+  )
+  if (!(error instanceof UpstreamError)) throw error
+  return error
+}
+
+/** Fails so many times, then answers what was asked. */
+function failing(times: number, fail: Handler): Handler {
+  let asked = 0
+  return (request, response, body) => {
+    if (asked++ < times) fail(request, response, body)
+    else json(response, { url: request.url, body: body === '' ? null : JSON.parse(body) })
+  }
+}
+
+t.test('what is asked, and what is answered', async (t) => {
+  const { upstream, stub } = await build(
+    t,
+    failing(0, () => undefined),
+    { headers: { 'x-key': 'k' } }
+  )
+  t.same(await upstream.get('/a', { query: { q: 'x y&z', n: 1, b: true } }), {
+    url: '/a?q=x+y%26z&n=1&b=true',
+    body: null
+  })
+  t.same(await upstream.post('/b', { some: ['body'] }), { url: '/b', body: { some: ['body'] } })
+  t.match(stub.requests, [
+    { method: 'GET', headers: { accept: 'application/json', 'x-key': 'k' } },
+    { method: 'POST', headers: { 'content-type': 'application/json', 'x-key': 'k' } }
+  ])
+  t.equal(upstream.name, 'yahoo')
+  t.equal(upstream.state, 'closed')
+})
+
+for (const { name, expected, handler, origin } of FAULTS) {
+  // What is JSON is a matter for the source that reads it.
+  if (name === 'JSON of another form') continue
+  t.test(`${name} is ${expected}`, async (t) => {
+    const options = {
+      retries: 0,
+      deadline: 300,
+      attemptTimeout: 150,
+      maxBytes: TOO_LARGE - 1,
+      ...(origin && { origin })
+    }
+    const { upstream } = await build(t, handler, options)
+    const error = await failure(upstream.get('/secret', { query: { key: 'confidential' } }))
+    t.equal(error.reason, expected)
+    t.match(error.message, /^yahoo: GET \/secret /)
+    t.notMatch(JSON.stringify([error, error.message, error.stack]), /confidential/)
+  })
+}
+
+t.test('what may be over in a moment is asked again, and nothing else', async (t) => {
+  for (const [name, again] of [
+    ['no answer', true],
+    ['half a body', true],
+    ['a connection reset', true],
+    ['500', true],
+    ['401', false],
+    ['404', false],
+    ['429', false],
+    ['broken JSON', false],
+    ['302', false]
+  ] as const) {
+    const { handler } = FAULTS.find((fault) => fault.name === name)!
+    let retried = 0
+    const options = { attemptTimeout: 100, deadline: 2000, onRetry: () => retried++ }
+    const { upstream, stub } = await build(t, failing(1, handler), options)
+    if (again) t.match(await upstream.get('/x'), { url: '/x' }, name)
+    else await failure(upstream.get('/x'))
+    t.equal(stub.requests.length, again ? 2 : 1, name)
+    t.equal(retried, again ? 1 : 0, name)
+  }
+})
+
+t.test('it gives up after its retries, and says what the last attempt said', async (t) => {
+  const { upstream, stub } = await build(t, (_request, response) => json(response, { message: 'no' }, 503), {
+    retries: 2
+  })
+  const error = await failure(upstream.get('/x'))
+  t.match(error, { reason: 'upstream_error', status: 503, body: { message: 'no' }, retryAfter: undefined })
+  t.equal(stub.requests.length, 3)
+})
+
+t.test('Retry-After is kept to, in seconds and as a date, and is not waited for beyond the deadline', async (t) => {
+  const limited = (after: string): Handler =>
+    failing(1, (_request, response) => json(response, {}, 429, { 'retry-after': after }))
+  const soon = await build(t, limited('0'))
+  t.match(await soon.upstream.get('/x'), { url: '/x' })
+  const past = await build(t, limited('Wed, 21 Oct 2015 07:28:00 GMT'))
+  t.match(await past.upstream.get('/x'), { url: '/x' })
+  const late = await build(t, limited('60'))
+  t.match(await failure(late.upstream.get('/x')), { reason: 'rate_limited', status: 429, retryAfter: 60 })
+  t.equal(late.stub.requests.length, 1)
+  const odd = await build(t, limited('soon'))
+  t.match(await failure(odd.upstream.get('/x')), { retryAfter: undefined })
+})
+
+t.test('a POST is sent again only if its sender says so', async (t) => {
+  const broken: Handler = (_request, response) => json(response, {}, 500)
+  const once = await build(t, failing(1, broken))
+  await failure(once.upstream.post('/x', {}))
+  t.equal(once.stub.requests.length, 1)
+  const twice = await build(t, failing(1, broken))
+  t.match(await twice.upstream.post('/x', { n: 1 }, { retryable: ({ status }) => status === 500 }), { body: { n: 1 } })
+  t.equal(twice.stub.requests.length, 2)
+})
+
+t.test('after failures in a row the circuit opens, tries one call after a while, and closes', async (t) => {
+  let broken = true
+  const states: BreakerState[] = []
+  const { upstream, stub } = await build(t, (_request, response) => json(response, {}, broken ? 500 : 200), {
+    retries: 0,
+    failures: 3,
+    openFor: 80,
+    onState: (state) => states.push(state)
+  })
+  for (let i = 0; i < 3; i++) t.equal((await failure(upstream.get('/x'))).reason, 'upstream_error')
+  t.equal(upstream.state, 'open')
+  t.match(await failure(upstream.get('/x')), { reason: 'circuit_open', retryAfter: 1, status: undefined })
+  t.equal(stub.requests.length, 3, 'and it is left alone')
+  await sleep(100)
+  t.equal((await failure(upstream.get('/x'))).reason, 'upstream_error', 'one is tried')
+  t.equal((await failure(upstream.get('/x'))).reason, 'circuit_open')
+  broken = false
+  await sleep(100)
+  t.same(await upstream.get('/x'), {})
+  t.equal(upstream.state, 'closed')
+  t.same(states, ['open', 'half_open', 'open', 'half_open', 'closed'])
+})
+
+t.test('an answer, even a refusal, is a sign of life: only what is down opens the circuit', async (t) => {
+  let asked = 0
+  const { upstream } = await build(t, (_request, response) => json(response, {}, asked++ % 3 === 2 ? 404 : 500), {
+    retries: 0,
+    failures: 3
+  })
+  for (let i = 0; i < 12; i++) await failure(upstream.get('/x'))
+  t.equal(upstream.state, 'closed')
+})
+
+t.test('connections are bounded and used again; what is too much is refused', async (t) => {
+  let most = 0
+  let now = 0
+  const slow: Handler = async (_request, response) => {
+    most = Math.max(most, ++now)
+    await sleep(5)
+    now--
+    json(response, {})
+  }
+  const { upstream, stub } = await build(t, slow, { concurrency: 3, maxPending: 30 })
+  const calls = Array.from({ length: 31 }, async () => upstream.get('/x'))
+  t.match(await failure(calls.pop()!), { reason: 'rate_limited', retryAfter: 1, status: undefined })
+  await Promise.all(calls)
+  t.equal(most, 3)
+  t.equal(stub.connections(), 3)
+})
+
+t.test('the wait for a connection is part of the deadline, and what is given up leaves nothing behind', async (t) => {
+  const { upstream, stub } = await build(t, () => undefined, { concurrency: 2, retries: 0, failures: 1000 })
+  const calls = Array.from({ length: 100 }, async () =>
+    failure(upstream.get('/x', { deadline: 100, attemptTimeout: 100 }))
+  )
+  t.same(new Set((await Promise.all(calls)).map(({ reason }) => reason)), new Set(['timeout']))
+  while (stub.open() > 2) await sleep(5)
+  t.ok(stub.requests.length <= 100)
+  await upstream.close()
+  while (stub.open() > 0) await sleep(5)
+  t.pass('no connection is left')
+})
+
+t.test('closing ends what is under way', async (t) => {
+  const { upstream } = await build(t, () => undefined, { retries: 0 })
+  const call = failure(upstream.get('/x'))
+  await sleep(20)
+  await upstream.close()
+  t.equal((await call).reason, 'network')
+})

@@ -1,0 +1,232 @@
+import t, { type Test } from 'tap'
+import type { MarketSource } from '../../domain/market.ts'
+import { UNIVERSES } from '../../sources/universes.ts'
+import { createUpstream } from '../../sources/upstream.ts'
+import { yahooSource } from '../../sources/yahoo.ts'
+import { FAULTS, type Handler, type Stub, TOO_LARGE, json, startStub } from './stub.ts'
+
+/** Midday in New York: the session of 2026-11-20 is open. */
+const NOW = new Date('2026-11-20T17:00:00Z')
+/** The opening bell of a day in New York, as charts have it. */
+const bell = (date: string): number => Date.parse(`${date}T14:30:00Z`) / 1000
+
+interface Day {
+  at: number
+  close: number | null
+  adjclose?: number | null
+  high?: number | null
+}
+
+/** A chart in the form of Yahoo's, of invented days. */
+function chart(days: readonly Day[], meta: object = {}): object {
+  const closes = days.map(({ close }) => close)
+  const result = {
+    meta: {
+      currency: 'USD',
+      gmtoffset: -18_000,
+      longName: 'Invented Corporation',
+      currentTradingPeriod: { regular: { start: bell('2026-11-20'), end: bell('2026-11-20') + 23_400 } },
+      ...meta
+    },
+    timestamp: days.map(({ at }) => at),
+    indicators: {
+      quote: [
+        {
+          open: closes,
+          high: days.map(({ high, close }) => high ?? close),
+          low: closes,
+          close: closes,
+          volume: closes.map(() => 1000)
+        }
+      ],
+      adjclose: [{ adjclose: days.map(({ close, adjclose }) => (adjclose === undefined ? close : adjclose)) }]
+    }
+  }
+  return { chart: { result: [result], error: null } }
+}
+
+const WEEK = ['2026-11-16', '2026-11-17', '2026-11-18', '2026-11-19'].map((date, i) => ({
+  at: bell(date),
+  close: 100 + i
+}))
+
+async function build(t: Test, handler: Handler, options: object = {}): Promise<{ source: MarketSource; stub: Stub }> {
+  const stub = await startStub(t, handler)
+  const upstream = createUpstream({ name: 'yahoo', origin: stub.origin, retries: 0, ...options })
+  t.teardown(async () => upstream.close())
+  return { source: yahooSource({ upstream, now: () => NOW }), stub }
+}
+
+/** The answer for one symbol when Yahoo answers so. */
+async function candlesOf(t: Test, body: object, days = 300) {
+  const { source } = await build(t, (_request, response) => json(response, body))
+  const history = (await source.history(['ACME'], days)).get('ACME')!
+  if (!history.ok) throw new Error(history.error)
+  return history.value
+}
+
+t.test('a symbol is one request for as many calendar days as hold its bars', async (t) => {
+  const { source, stub } = await build(t, (_request, response) => json(response, chart(WEEK)))
+  t.match(source, { name: 'yahoo', kind: 'historical', universes: UNIVERSES })
+  const history = await source.history(['BRK-B', '7203.T'], 300)
+  t.same([...history.keys()], ['BRK-B', '7203.T'])
+  const urls = stub.requests
+    .map(({ url }) => new URL(url, 'http://x'))
+    .toSorted((a, b) => (a.pathname < b.pathname ? -1 : 1))
+  t.same(
+    urls.map(({ pathname }) => pathname),
+    ['/v8/finance/chart/7203.T', '/v8/finance/chart/BRK-B']
+  )
+  const { period1, period2, interval } = Object.fromEntries(urls[0]!.searchParams)
+  t.equal(Number(period2), NOW.getTime() / 1000)
+  t.equal((Number(period2) - Number(period1)) / 86_400, 434)
+  t.equal(interval, '1d')
+})
+
+t.test('days are those of the exchange, ascending; adjusted closes carry splits and dividends', async (t) => {
+  const candles = await candlesOf(
+    t,
+    chart([
+      { at: bell('2026-11-17'), close: 50, adjclose: 49.5 },
+      { at: bell('2026-11-16'), close: 200, adjclose: 49 }
+    ])
+  )
+  t.same(candles.dates, ['2026-11-16', '2026-11-17'])
+  t.same([...candles.close], [200, 50])
+  t.same([...candles.adjClose], [49, 49.5])
+  t.same([...candles.volume], [1000, 1000])
+  const tokyo = await candlesOf(
+    t,
+    chart([{ at: Date.parse('2026-11-17T00:00:00Z') / 1000, close: 1 }], { gmtoffset: 32_400 })
+  )
+  t.same(tokyo.dates, ['2026-11-17'])
+  const auckland = await candlesOf(
+    t,
+    chart([{ at: Date.parse('2026-11-17T21:00:00Z') / 1000, close: 1 }], { gmtoffset: 46_800 })
+  )
+  t.same(auckland.dates, ['2026-11-18'])
+})
+
+t.test(
+  'a day without a price, and the one that is not over, is no candle; what is missing in a candle is NaN',
+  async (t) => {
+    const days = [
+      ...WEEK,
+      { at: bell('2026-11-13'), close: null },
+      { at: bell('2026-11-12'), close: 5, adjclose: null },
+      { at: bell('2026-11-11'), close: -5 },
+      { at: bell('2026-11-20'), close: 999 }
+    ]
+    const candles = await candlesOf(t, chart(days))
+    t.same(candles.dates, ['2026-11-16', '2026-11-17', '2026-11-18', '2026-11-19'])
+    const holes = chart(WEEK) as { chart: { result: { indicators: { quote: Record<string, unknown>[] } }[] } }
+    holes.chart.result[0]!.indicators.quote[0]!['high'] = [null, 'x']
+    delete holes.chart.result[0]!.indicators.quote[0]!['volume']
+    const partial = await candlesOf(t, holes)
+    t.same([...partial.high], [Number.NaN, Number.NaN, Number.NaN, Number.NaN])
+    t.same([...partial.volume], [Number.NaN, Number.NaN, Number.NaN, Number.NaN])
+  }
+)
+
+t.test('when the session is over its day is a candle, once, as it was last', async (t) => {
+  const over = { currentTradingPeriod: { regular: { start: bell('2026-11-20'), end: NOW.getTime() / 1000 } } }
+  const days = [...WEEK, { at: bell('2026-11-20'), close: 7 }, { at: bell('2026-11-20') + 60, close: 8 }]
+  const candles = await candlesOf(t, chart(days, over))
+  t.same([candles.dates.at(-1), candles.close.at(-1), candles.dates.length], ['2026-11-20', 8, 5])
+  t.equal(
+    (await candlesOf(t, chart(days, { currentTradingPeriod: undefined }))).dates.length,
+    5,
+    'or when no session is known'
+  )
+  t.equal((await candlesOf(t, chart(WEEK), 2)).dates.length, 2, 'and no more than were asked for')
+})
+
+t.test('names and currencies, minor units too, are learned from the first answer', async (t) => {
+  const metas: Record<string, object> = {
+    'XYZ.L': { currency: 'GBp', longName: 'Invented plc' },
+    SHORT: { currency: undefined, longName: undefined, shortName: 'INV' },
+    NONE: { longName: undefined },
+    AAPL: { longName: 'Not Apple' }
+  }
+  const { source } = await build(t, (request, response) =>
+    json(response, chart(WEEK, metas[decodeURIComponent(request.url!.split('/')[4]!.split('?')[0]!)]))
+  )
+  t.equal(source.instrument('XYZ.L'), undefined)
+  for (let i = 0; i < 2; i++) await source.quotes(Object.keys(metas))
+  t.match(source.instrument('XYZ.L'), {
+    symbol: 'XYZ.L',
+    name: 'Invented plc',
+    currency: 'GBp',
+    country: null,
+    sector: null
+  })
+  t.match(source.instrument('SHORT'), { name: 'INV', currency: null })
+  t.match(source.instrument('NONE'), { name: 'NONE', currency: 'USD' })
+  t.match(source.instrument('AAPL'), { country: 'United States' }, 'what is listed is known already')
+})
+
+t.test('a quote is the last candle against the one before', async (t) => {
+  const { source } = await build(t, (_request, response) => json(response, chart(WEEK)))
+  const quote = (await source.quotes(['ACME'])).get('ACME')!
+  t.match(quote, {
+    ok: true,
+    value: {
+      price: 103,
+      volume: 1000,
+      marketCap: null,
+      peRatio: null,
+      fiftyTwoWeekHigh: 103,
+      fiftyTwoWeekLow: 100,
+      asOf: '2026-11-19'
+    }
+  })
+})
+
+t.test('a chart without days is an unknown symbol', async (t) => {
+  for (const body of [chart([]), { chart: { result: [{ ...withoutTime() }], error: null } }]) {
+    const { source } = await build(t, (_request, response) => json(response, body))
+    t.same((await source.history(['ACME'], 5)).get('ACME'), { ok: false, error: 'not_found' })
+  }
+})
+
+/** As Yahoo answers for a time in which nothing was traded: no timestamps, one empty row. */
+function withoutTime(): object {
+  const { meta, indicators } = (chart([{ at: 0, close: null }]) as { chart: { result: [Record<string, unknown>] } })
+    .chart.result[0]
+  return { meta, indicators }
+}
+
+t.test('what is no chart is said to be none', async (t) => {
+  const [whole] = (chart(WEEK) as { chart: { result: [Record<string, unknown>] } }).chart.result
+  for (const result of [
+    undefined,
+    {},
+    { ...whole, meta: {} },
+    { ...whole, indicators: {} },
+    { ...whole, timestamp: ['a'] },
+    { ...whole, timestamp: 5 }
+  ]) {
+    const { source } = await build(t, (_request, response) =>
+      json(response, { chart: { result: [result], error: null } })
+    )
+    t.same((await source.history(['ACME'], 5)).get('ACME'), { ok: false, error: 'schema' })
+  }
+  const { source } = await build(t, (_request, response) => json(response, null))
+  t.same((await source.history(['ACME'], 5)).get('ACME'), { ok: false, error: 'schema' })
+})
+
+for (const { name, expected, handler, origin } of FAULTS) {
+  t.test(`${name}: only the symbols concerned fail, as ${expected}`, async (t) => {
+    const options = { deadline: 300, attemptTimeout: 150, maxBytes: TOO_LARGE - 1, ...(origin && { origin }) }
+    const { source } = await build(
+      t,
+      (request, response, body) =>
+        request.url!.includes('GOOD') ? json(response, chart(WEEK)) : handler(request, response, body),
+      options
+    )
+    const history = await source.history(['BAD', 'GOOD'], 300)
+    t.same([...history.keys()], ['BAD', 'GOOD'])
+    t.same(history.get('BAD'), { ok: false, error: expected })
+    t.equal(history.get('GOOD')!.ok, origin === undefined)
+  })
+}

@@ -8,7 +8,7 @@ import { FEATURES } from './domain/features.ts'
 import type { MarketSource } from './domain/market.ts'
 import { RANKING_MODEL } from './domain/ranking.ts'
 import { CACHE_TYPES } from './monitoring/catalogue.ts'
-import { createMeters } from './monitoring/meters.ts'
+import { type Meters, createMeters } from './monitoring/meters.ts'
 import pkg from './package.json' with { type: 'json' }
 import cache from './plugins/cache/index.ts'
 import errors, { clientErrorHandler, frameworkErrors, notFound } from './plugins/errors.ts'
@@ -31,6 +31,8 @@ import rankingRoutes from './routes/ranking.ts'
 import tickersRoutes from './routes/tickers.ts'
 import { openCsvSource } from './sources/csv.ts'
 import { simulatedSource } from './sources/simulated.ts'
+import { createUpstream } from './sources/upstream.ts'
+import { yahooSource } from './sources/yahoo.ts'
 
 /** What tests and the server replace. */
 export interface Overrides {
@@ -79,8 +81,6 @@ export async function buildApp(config: Config, overrides: Overrides = {}): Promi
 
 async function assemble(app: FastifyInstance, config: Config, overrides: Overrides): Promise<void> {
   const { now = () => new Date() } = overrides
-  const source = overrides.source ?? (await openSource(app, config, now))
-
   await app.register(errors)
   // Before all routes: those that are registered earlier are not counted.
   await app.register(metrics, {
@@ -88,6 +88,7 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
     ...(config.METRICS_TOKEN !== undefined && { token: config.METRICS_TOKEN })
   })
   const meters = createMeters(app.metrics)
+  const source = overrides.source ?? (await openSource(app, config, now, meters))
 
   await app.register(overload, {
     maxEventLoopDelay: config.MAX_EVENT_LOOP_DELAY_MS,
@@ -111,7 +112,13 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
   })
   // Limited too: guessing urls must not be free.
   app.setNotFoundHandler({ preHandler: app.rateLimit() }, notFound)
-  await app.register(cache, { types: [...CACHE_TYPES], maxBytes: config.CACHE_MAX_BYTES, ...meters.cache })
+  await app.register(cache, {
+    types: [...CACHE_TYPES],
+    maxBytes: config.CACHE_MAX_BYTES,
+    // Otherwise a clock that never goes back.
+    ...(overrides.now && { now: () => now().getTime() }),
+    ...meters.cache
+  })
   await app.register(market, { source, ...meters.market })
   await app.register(model, {
     repository: config.MODEL_DIR,
@@ -144,10 +151,25 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
   await app.register(metricsRoutes, { requestsPerMinute: config.RATE_LIMIT_RPM })
 }
 
-async function openSource(app: FastifyInstance, config: Config, now: () => Date): Promise<MarketSource> {
+async function openSource(
+  app: FastifyInstance,
+  config: Config,
+  now: () => Date,
+  meters: Meters
+): Promise<MarketSource> {
   if (config.MARKET_SOURCE === 'simulated') {
     app.log.warn({ seed: config.SIMULATION_SEED }, 'prices are simulated: set MARKET_SOURCE for real ones')
     return simulatedSource({ seed: config.SIMULATION_SEED, now })
+  }
+  if (config.MARKET_SOURCE === 'yahoo') {
+    const upstream = createUpstream({
+      name: 'yahoo',
+      origin: config.YAHOO_ORIGIN,
+      headers: { 'user-agent': `${pkg.name}/${pkg.version}` },
+      ...meters.upstream('yahoo')
+    })
+    app.addHook('onClose', async () => upstream.close())
+    return yahooSource({ upstream, now })
   }
   return openCsvSource({
     directory: config.MARKET_DATA_DIR!,

@@ -29,13 +29,19 @@ export const ConfigSchema = Type.Object(
       default: ['http://localhost:3000', 'http://localhost:5173', 'http://localhost:5174'],
       description: 'Comma-separated origins whose pages may call the API; `*` for all.'
     }),
-    MARKET_SOURCE: oneOf(['simulated', 'csv'], {
+    MARKET_SOURCE: oneOf(['simulated', 'csv', 'yahoo'], {
       default: 'simulated',
-      description: '`simulated`: the embedded market. `csv`: a folder of real prices.'
+      description:
+        '`simulated`: the embedded market. `csv`: a folder of real prices. `yahoo`: Yahoo Finance, over the network.'
     }),
     MARKET_DATA_DIR: Type.Optional(
       Type.String({ minLength: 1, description: 'Folder of `<MARKET>/<TICKER>.csv` for `MARKET_SOURCE=csv`.' })
     ),
+    YAHOO_ORIGIN: Type.String({
+      default: 'https://query1.finance.yahoo.com',
+      pattern: '^https?://[^/\\s]+$',
+      description: 'Where `MARKET_SOURCE=yahoo` asks: Yahoo itself, or a proxy of your own.'
+    }),
     SIMULATION_SEED: Type.Integer({
       default: 1,
       minimum: 0,

@@ -3,7 +3,7 @@
  * are made from it (a typo in a name, label or value does not compile), and so are the checks of docs, rules and dashboards.
  * An empty label set is one that is known at boot: countries are the universes of the market source.
  */
-import { FETCH_ERRORS, MARKET_SOURCES } from '../domain/market.ts'
+import { FETCH_ERRORS, MARKET_SOURCES, UPSTREAMS } from '../domain/market.ts'
 import { RANKING_MODEL } from '../domain/ranking.ts'
 import { type Catalogue, pluginCatalogue } from '../plugins/metrics/index.ts'
 
@@ -109,6 +109,16 @@ export const catalogue = {
     help: 'Seconds of one fetch from a market source.',
     labels: { source: MARKET_SOURCES },
     buckets: [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30]
+  },
+  upstream_retries_total: {
+    type: 'counter',
+    help: 'Requests that were sent to an upstream again.',
+    labels: { upstream: UPSTREAMS }
+  },
+  upstream_circuit_open: {
+    type: 'gauge',
+    help: 'Whether an upstream is left alone because it failed: 1, 0.5 while one request is tried, 0 otherwise.',
+    labels: { upstream: UPSTREAMS }
   },
   data_fetch_errors_total: {
     type: 'counter',

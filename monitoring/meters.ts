@@ -3,7 +3,13 @@
  * plugins know nothing of metrics, and each metric of the catalogue is written here (HTTP's own by the metrics plugin).
  */
 import type { FastifyInstance } from 'fastify'
-import { FETCH_ERRORS, type FetchError, MARKET_SOURCES, type MarketSourceName } from '../domain/market.ts'
+import {
+  FETCH_ERRORS,
+  type FetchError,
+  MARKET_SOURCES,
+  type MarketSourceName,
+  type Upstream
+} from '../domain/market.ts'
 import { RANKING_MODEL } from '../domain/ranking.ts'
 import type { Metrics } from '../plugins/metrics/index.ts'
 import type { Manifest, Run } from '../plugins/model/index.ts'
@@ -21,10 +27,13 @@ function bind<K extends string, V>(keys: readonly K[], make: (key: K) => V): Rea
  */
 const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total', 'nodejs_active_resources_total']
 
+const OPEN = { closed: 0, half_open: 0.5, open: 1 }
+
 /** The callbacks of each plugin's options, and `watch` for what is read rather than reported. */
 export interface Meters {
   overload: { onShed: () => void }
   cache: Record<'onHit' | 'onStale' | 'onMiss' | 'onCoalesced', (type: string) => void>
+  upstream: (name: Upstream) => { onRetry: () => void; onState: (state: 'closed' | 'half_open' | 'open') => void }
   market: { onFetch: (source: MarketSourceName, seconds: number, errors: readonly FetchError[]) => void }
   model: { onRun: (manifest: Manifest, run: Run) => void }
   ranking: { onRanking: (made: RankingMade) => void }
@@ -64,6 +73,11 @@ export function createMeters(metrics: Metrics): Meters {
     overload: { onShed: () => shed.inc() },
     // Answered at once is a hit, made to wait is a miss.
     cache: { onHit, onStale, onMiss, onCoalesced: onMiss },
+    upstream(name) {
+      const retries = m.upstream_retries_total.labels({ upstream: name })
+      const open = m.upstream_circuit_open.labels({ upstream: name })
+      return { onRetry: () => retries.inc(), onState: (state) => open.set(OPEN[state]) }
+    },
     market: {
       onFetch(source, seconds, errors) {
         fetches[source]!.seconds.observe(seconds)

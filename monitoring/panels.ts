@@ -319,6 +319,27 @@ export const details: readonly Row[] = [
         queries: [{ kind: 'rate', metric: 'data_fetch_duration_seconds', by: ['source'] }]
       },
       {
+        title: 'Circuits',
+        description:
+          'Whether an upstream is left alone because it failed: 1, or 0.5 while one request is tried. CircuitOpen watches it.',
+        unit: 'count',
+        show: 'lines',
+        queries: [{ kind: 'value', metric: 'upstream_circuit_open', over: 'max', by: ['upstream'] }],
+        thresholds: [
+          { from: 0, colour: 'green' },
+          { from: 0.5, colour: 'amber' },
+          { from: 1, colour: 'red' }
+        ]
+      },
+      {
+        title: 'Retries',
+        description:
+          'Requests that were sent to an upstream again, after no answer or one that may be over in a moment.',
+        unit: 'per minute',
+        show: 'stacked',
+        queries: [{ kind: 'rate', metric: 'upstream_retries_total', by: ['upstream'], per: 'minute' }]
+      },
+      {
         title: 'Age of the newest price',
         description:
           'Since midnight (UTC) of the newest daily price in the ranking made last. StaleMarketData fires at seven days.',

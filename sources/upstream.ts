@@ -119,9 +119,9 @@ export function createUpstream(options: UpstreamOptions): Upstream {
   /** What undici threw, as what it means. */
   function unanswered(cause: unknown, what: string): UpstreamError {
     if (cause instanceof UpstreamError) return cause
-    const { name: kind, code = '' } = cause as { name?: string; code?: string }
-    const late = kind === 'TimeoutError' || code.endsWith('_TIMEOUT')
-    return fail(late ? 'timeout' : 'network', `${what} got no answer (${code || kind})`, { cause })
+    const { name: kind, code } = cause as { name: string; code?: unknown }
+    const late = kind === 'TimeoutError' || String(code).endsWith('_TIMEOUT')
+    return fail(late ? 'timeout' : 'network', `${what} got no answer (${kind}, ${String(code)})`, { cause })
   }
 
   async function read({ body }: Dispatcher.ResponseData, what: string): Promise<string> {

@@ -28,7 +28,7 @@ interface Chart {
   }
   timestamp?: number[]
   indicators: {
-    quote: Record<'open' | 'high' | 'low' | 'close' | 'volume', (number | null)[]>[]
+    quote: Partial<Record<'open' | 'high' | 'low' | 'close' | 'volume', (number | null)[]>>[]
     adjclose?: { adjclose: (number | null)[] }[]
   }
 }
@@ -113,13 +113,13 @@ function chartOf(body: unknown): Chart {
 
 /** Rows with a positive close and adjusted close of days whose session is over, by the exchange's own date, the last of a day. */
 function toCandles({ meta, timestamp = [], indicators }: Chart, now: number): Candles {
-  const [quote] = indicators.quote
+  const quote = indicators.quote[0] ?? {}
   const adjusted = indicators.adjclose?.[0]?.adjclose ?? []
   const regular = meta.currentTradingPeriod?.regular
   const rows = new Map<string, number>()
   for (const [i, time] of timestamp.entries()) {
     const open = regular !== undefined && time >= regular.start && now < regular.end
-    if (open || !isPrice(quote?.close?.[i]) || !isPrice(adjusted[i])) continue
+    if (open || !isPrice(quote.close?.[i]) || !isPrice(adjusted[i])) continue
     rows.set(new Date((time + meta.gmtoffset) * 1000).toISOString().slice(0, 10), i)
   }
   const dates = [...rows.keys()].toSorted()
@@ -130,12 +130,12 @@ function toCandles({ meta, timestamp = [], indicators }: Chart, now: number): Ca
     })
   return {
     dates,
-    open: column(quote?.open),
-    high: column(quote?.high),
-    low: column(quote?.low),
-    close: column(quote?.close),
+    open: column(quote.open),
+    high: column(quote.high),
+    low: column(quote.low),
+    close: column(quote.close),
     adjClose: column(adjusted),
-    volume: column(quote?.volume)
+    volume: column(quote.volume)
   }
 }
 

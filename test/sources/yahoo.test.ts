@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import type { MarketSource } from '../../domain/market.ts'
 import { UNIVERSES } from '../../sources/universes.ts'
-import { createUpstream } from '../../sources/upstream.ts'
+import { type Upstream, createUpstream } from '../../sources/upstream.ts'
 import { yahooSource } from '../../sources/yahoo.ts'
 import { FAULTS, type Handler, type Stub, TOO_LARGE, json, startStub } from './stub.ts'
 
@@ -165,6 +165,20 @@ t.test('names and currencies, minor units too, are learned from the first answer
   t.match(source.instrument('AAPL'), { country: 'United States' }, 'what is listed is known already')
 })
 
+t.test('what is learned is bounded', async (t) => {
+  const upstream: Upstream = {
+    name: 'yahoo',
+    state: 'closed',
+    get: async () => chart(WEEK),
+    post: async () => undefined,
+    close: async () => undefined
+  }
+  const source = yahooSource({ upstream })
+  await source.quotes(Array.from({ length: 10_001 }, (_, i) => `N${i}`))
+  t.equal(source.instrument('N0'), undefined)
+  t.equal(source.instrument('N10000')!.name, 'Invented Corporation')
+})
+
 t.test('a quote is the last candle against the one before', async (t) => {
   const { source } = await build(t, (_request, response) => json(response, chart(WEEK)))
   const quote = (await source.quotes(['ACME'])).get('ACME')!
@@ -182,18 +196,25 @@ t.test('a quote is the last candle against the one before', async (t) => {
   })
 })
 
-t.test('a chart without days is an unknown symbol', async (t) => {
-  for (const body of [chart([]), { chart: { result: [{ ...withoutTime() }], error: null } }]) {
-    const { source } = await build(t, (_request, response) => json(response, body))
+t.test('a chart without days, or without prices, is an unknown symbol', async (t) => {
+  const { meta, timestamp, indicators } = withTime()
+  for (const result of [
+    { meta, timestamp: [], indicators },
+    // As Yahoo answers for a time in which nothing was traded: no timestamps, one empty row.
+    { meta, indicators },
+    { meta, timestamp, indicators: { quote: [] } },
+    { meta, timestamp, indicators: { ...indicators, adjclose: undefined } }
+  ]) {
+    const { source } = await build(t, (_request, response) =>
+      json(response, { chart: { result: [result], error: null } })
+    )
     t.same((await source.history(['ACME'], 5)).get('ACME'), { ok: false, error: 'not_found' })
   }
 })
 
-/** As Yahoo answers for a time in which nothing was traded: no timestamps, one empty row. */
-function withoutTime(): object {
-  const { meta, indicators } = (chart([{ at: 0, close: null }]) as { chart: { result: [Record<string, unknown>] } })
-    .chart.result[0]
-  return { meta, indicators }
+function withTime(): { meta: object; timestamp: number[]; indicators: object } {
+  return (chart(WEEK) as { chart: { result: [{ meta: object; timestamp: number[]; indicators: object }] } }).chart
+    .result[0]
 }
 
 t.test('what is no chart is said to be none', async (t) => {

@@ -177,6 +177,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     const whole = AbortSignal.timeout(deadline)
     pending++
     try {
+      let before: UpstreamError | undefined
       for (let tried = 0; ; tried++) {
         try {
           return await guarded(request, what, AbortSignal.any([whole, AbortSignal.timeout(attemptTimeout)]))
@@ -184,7 +185,9 @@ export function createUpstream(options: UpstreamOptions): Upstream {
           const failure = error as UpstreamError
           const pause = failure.retryAfter === undefined ? jitter(tried) : failure.retryAfter * 1000
           const again = tried < retries && retryable(failure) && performance.now() + pause < until
-          if (!again) throw failure
+          // A circuit that has opened in between hides what it was opened for.
+          if (!again) throw failure.reason === 'circuit_open' ? (before ?? failure) : failure
+          before = failure
           onRetry?.()
           await sleep(pause)
         }

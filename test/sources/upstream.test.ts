@@ -200,3 +200,10 @@ t.test('closing ends what is under way', async (t) => {
   await upstream.close()
   t.equal((await call).reason, 'network')
 })
+
+t.test('what a circuit was opened for is told by the calls that opened it', async (t) => {
+  const { upstream, stub } = await build(t, (_request, response) => json(response, {}, 503), { failures: 2 })
+  t.match(await failure(upstream.get('/x')), { reason: 'upstream_error', status: 503 })
+  t.equal(stub.requests.length, 2, 'the third attempt was not made')
+  t.equal((await failure(upstream.get('/x'))).reason, 'circuit_open')
+})

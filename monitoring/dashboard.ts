@@ -60,6 +60,7 @@ const ALERTS: Readonly<Record<string, readonly string[]>> = {
   'Model Loaded Status': ['ModelNotLoaded', 'MetricsAbsent'],
   'Rate Limit Violations': ['RateLimitStorm'],
   'Data Fetch Errors': ['UpstreamFailing'],
+  Circuits: ['CircuitOpen'],
   'Failed requests': ['HighErrorRate'],
   'Error budget burn': ['ErrorBudgetBurn'],
   'Response time': ['SlowResponseTime'],

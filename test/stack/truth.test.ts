@@ -27,6 +27,8 @@ const QUIET = [
   'metrics_series_dropped_total',
   'http_requests_shed_total',
   'cache_stale_total',
+  'upstream_retries_total',
+  'upstream_circuit_open',
   'model_queue_depth',
   'openai_configured'
 ]

@@ -173,27 +173,33 @@ export function createUpstream(options: UpstreamOptions): Upstream {
   ): Promise<unknown> {
     const what = `${request.method} ${request.path.split('?')[0]}`
     if (pending >= maxPending) throw fail('rate_limited', `${what}: ${pending} calls are pending`, { retryAfter: 1 })
-    const until = performance.now() + deadline
     const whole = AbortSignal.timeout(deadline)
+    const once = async (): Promise<unknown> =>
+      guarded(request, what, AbortSignal.any([whole, AbortSignal.timeout(attemptTimeout)]))
     pending++
+    return again(once, retryable, performance.now() + deadline).finally(() => pending--)
+  }
+
+  /** A call and, while that may help and there is time, further ones. */
+  async function again(
+    once: () => Promise<unknown>,
+    retryable: (error: UpstreamError) => boolean,
+    until: number,
+    tried = 0,
+    before?: UpstreamError
+  ): Promise<unknown> {
     try {
-      let before: UpstreamError | undefined
-      for (let tried = 0; ; tried++) {
-        try {
-          return await guarded(request, what, AbortSignal.any([whole, AbortSignal.timeout(attemptTimeout)]))
-        } catch (error) {
-          const failure = error as UpstreamError
-          const pause = failure.retryAfter === undefined ? jitter(tried) : failure.retryAfter * 1000
-          const again = tried < retries && retryable(failure) && performance.now() + pause < until
-          // A circuit that has opened in between hides what it was opened for.
-          if (!again) throw failure.reason === 'circuit_open' ? (before ?? failure) : failure
-          before = failure
-          onRetry?.()
-          await sleep(pause)
-        }
+      return await once()
+    } catch (error) {
+      const failure = error as UpstreamError
+      const pause = failure.retryAfter === undefined ? jitter(tried) : failure.retryAfter * 1000
+      if (tried >= retries || !retryable(failure) || performance.now() + pause >= until) {
+        // A circuit that has opened in between hides what it was opened for.
+        throw failure.reason === 'circuit_open' ? (before ?? failure) : failure
       }
-    } finally {
-      pending--
+      onRetry?.()
+      await sleep(pause)
+      return again(once, retryable, until, tried + 1, failure)
     }
   }
 

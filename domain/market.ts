@@ -68,12 +68,8 @@ export const MARKET_SOURCES = ['simulated', 'csv', 'yahoo'] as const
 export type MarketSourceName = (typeof MARKET_SOURCES)[number]
 
 /** The services that are asked over the network: the values of the label `upstream`. */
-export const UPSTREAMS = ['yahoo', 'coingecko', 'openai'] as const
+export const UPSTREAMS = ['yahoo'] as const
 export type Upstream = (typeof UPSTREAMS)[number]
-
-/** Everything that data is fetched from: the values of the label `source` of data_fetch_*. */
-export const DATA_SOURCES = [...MARKET_SOURCES, 'coingecko', 'openai'] as const
-export type DataSource = (typeof DATA_SOURCES)[number]
 
 /** A market: the simulator, a folder of prices, a live provider. Symbols are canonical on both sides. */
 export interface MarketSource {

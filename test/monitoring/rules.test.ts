@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
 import { catalogue } from '../../monitoring/catalogue.ts'
+import pkg from '../../package.json' with { type: 'json' }
 import type { Catalogue } from '../../plugins/metrics/index.ts'
 import { metricsIn } from './promql.ts'
 
@@ -90,6 +91,8 @@ t.test('every alert has an entry in the runbook, and every entry an alert', asyn
   )
   t.equal(unique(urls.map(({ origin, pathname }) => origin + pathname)).length, 1, 'one runbook')
   t.match(urls[0]!.pathname, /\/monitoring\/runbook\.md$/)
+  const repository = pkg.repository.url.replace(/^git\+|\.git$/g, '')
+  t.equal(urls[0]!.origin + urls[0]!.pathname, `${repository}/blob/main/monitoring/runbook.md`, "the repository's own")
   for (const entry of runbook.split(/^## /m).slice(1)) {
     const [name] = entry.split('\n', 1)
     for (const part of ['**Meaning.**', '**Check.**', '**Causes.**', '**Fix.**'])

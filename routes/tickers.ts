@@ -83,7 +83,7 @@ const tickers: FastifyPluginAsyncTypebox<TickersOptions> = async (fastify, { ttl
         operationId: 'getTickerInfo',
         summary: 'Name, price and range of one stock',
         params: Type.Object({ ticker: Ticker }),
-        response: { 200: TickerInfo, ...problems(400, 404, 502) }
+        response: { 200: TickerInfo, ...problems(400, 404, 502, 504) }
       }
     },
     async (request) => infoOf(parseSymbol(request.params.ticker)!)

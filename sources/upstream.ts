@@ -43,7 +43,7 @@ export interface UpstreamOptions {
   maxPending?: number
   /** Milliseconds of a call, with its wait and all retries. @default 10_000 */
   deadline?: number
-  /** Milliseconds of one attempt, to the last byte of the body. @default 5000 */
+  /** Milliseconds of one attempt, once it has a connection, to the reply's head, and between two pieces of its body. @default 5000 */
   attemptTimeout?: number
   /** Further attempts of an idempotent call. @default 2 */
   retries?: number
@@ -137,9 +137,9 @@ export function createUpstream(options: UpstreamOptions): Upstream {
   }
 
   /** The parsed JSON, or what was wrong; throws only what the breaker is to count, so that any other answer closes it. */
-  async function attempt(request: Dispatcher.RequestOptions, what: string, signal: AbortSignal): Promise<Outcome> {
+  async function attempt(request: Dispatcher.RequestOptions, what: string): Promise<Outcome> {
     try {
-      const reply = await pool.request({ ...request, signal })
+      const reply = await pool.request(request)
       const { statusCode: status, headers } = reply
       const json = parse(await read(reply, what))
       const good = status >= 200 && status < 300
@@ -154,9 +154,9 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     }
   }
 
-  async function guarded(request: Dispatcher.RequestOptions, what: string, signal: AbortSignal): Promise<unknown> {
+  async function guarded(request: Dispatcher.RequestOptions, what: string): Promise<unknown> {
     const outcome = await breaker
-      .execute(async () => attempt(request, what, signal))
+      .execute(async () => attempt(request, what))
       .catch((error: unknown) => {
         if (!(error instanceof BrokenCircuitError)) throw error
         const left = Math.max(1, Math.ceil((openedAt + openFor - performance.now()) / 1000))
@@ -173,9 +173,14 @@ export function createUpstream(options: UpstreamOptions): Upstream {
   ): Promise<unknown> {
     const what = `${request.method} ${request.path.split('?')[0]}`
     if (pending >= maxPending) throw fail('rate_limited', `${what}: ${pending} calls are pending`, { retryAfter: 1 })
-    const whole = AbortSignal.timeout(deadline)
-    const once = async (): Promise<unknown> =>
-      guarded(request, what, AbortSignal.any([whole, AbortSignal.timeout(attemptTimeout)]))
+    // Undici's own deadlines begin with the request's turn: the wait for it counts for the whole call only.
+    const limited = {
+      ...request,
+      headersTimeout: attemptTimeout,
+      bodyTimeout: attemptTimeout,
+      signal: AbortSignal.timeout(deadline)
+    }
+    const once = async (): Promise<unknown> => guarded(limited, what)
     pending++
     return again(once, retryable, performance.now() + deadline).finally(() => pending--)
   }

@@ -207,3 +207,10 @@ t.test('what a circuit was opened for is told by the calls that opened it', asyn
   t.equal(stub.requests.length, 2, 'the third attempt was not made')
   t.equal((await failure(upstream.get('/x'))).reason, 'circuit_open')
 })
+
+t.test('a call that waits for its turn is not late for it', async (t) => {
+  const slow: Handler = (_request, response) => void setTimeout(() => json(response, {}), 30)
+  const { upstream } = await build(t, slow, { concurrency: 2, attemptTimeout: 100, deadline: 5000, retries: 0 })
+  const calls = Array.from({ length: 20 }, async () => upstream.get('/x'))
+  t.same(new Set((await Promise.all(calls)).map((answer) => JSON.stringify(answer))), new Set(['{}']))
+})

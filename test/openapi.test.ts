@@ -41,7 +41,7 @@ t.test('every route of the service is documented, with every error it can answer
     ['/predict_raw', 'post', '400', '413', '415'],
     ['/predict_ticker/{ticker}', 'get', '400', '404', '422', '502', '504'],
     ['/ranking', 'get', '400', '502', '504'],
-    ['/ticker_info/{ticker}', 'get', '400', '404', '502'],
+    ['/ticker_info/{ticker}', 'get', '400', '404', '502', '504'],
     ['/ticker_info_batch', 'post', '400', '413', '415']
   ] as const) {
     t.same(Object.keys(paths[path][method].responses), ['200', ...statuses, ...always].toSorted(), path)

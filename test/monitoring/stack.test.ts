@@ -15,6 +15,7 @@ const monitoring = join(import.meta.dirname, '../../monitoring')
 const STAND_IN = `#!${process.execPath}
 const address = process.argv.find((arg) => arg.startsWith('--web.listen-address=')).split('=')[1]
 const [host, port] = address.split(':')
+for (let i = 0; i < 6; i++) console.error('starting')
 require('node:http').createServer((request, response) => response.end('pid ' + process.pid))
   .on('error', () => {
     console.error('listen tcp ' + address + ': bind: address already in use')
@@ -84,9 +85,12 @@ t.test('programs are found on the PATH, or by their path', async (t) => {
 
 t.test('a missing program is named with its package', async (t) => {
   const ports = { api: 0, prometheus: 0, alertmanager: 0 }
-  await t.rejects(startStack({ ports, prometheus: 'no-such-program' }), {
-    message: 'Prometheus and Alertmanager are needed: on Debian, apt install prometheus prometheus-alertmanager'
-  })
+  const message = 'Prometheus and Alertmanager are needed: on Debian, apt install prometheus prometheus-alertmanager'
+  await t.rejects(startStack({ ports, prometheus: 'no-such-program' }), { message })
+  const { PATH } = process.env
+  t.teardown(() => Object.assign(process.env, { PATH }))
+  process.env['PATH'] = t.testdir()
+  await t.rejects(startStack({ ports }), { message })
 })
 
 t.test('the command prints where everything is, and Ctrl-C stops it all', async (t) => {

@@ -1,6 +1,14 @@
 /** The one way out to the world: JSON over HTTP with deadlines, bounds, retries and a circuit breaker for each upstream. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { BrokenCircuitError, CircuitState, ConsecutiveBreaker, circuitBreaker, handleWhen } from 'cockatiel'
+import {
+  BrokenCircuitError,
+  BulkheadRejectedError,
+  CircuitState,
+  ConsecutiveBreaker,
+  bulkhead,
+  circuitBreaker,
+  handleWhenResult
+} from 'cockatiel'
 import { type Dispatcher, Pool } from 'undici'
 import type { FetchError, Upstream as UpstreamName } from '../domain/market.ts'
 
@@ -39,11 +47,11 @@ export interface UpstreamOptions {
   headers?: Readonly<Record<string, string>>
   /** Requests under way at once; further ones wait, within their deadline. @default 8 */
   concurrency?: number
-  /** Calls under way and waiting; one more is refused as `rate_limited`. @default 1024 */
+  /** Requests under way and waiting for their turn; one more is refused as `rate_limited`. @default 1024 */
   maxPending?: number
   /** Milliseconds of a call, with its wait and all retries. @default 10_000 */
   deadline?: number
-  /** Milliseconds of one attempt, once it has a connection, to the reply's head, and between two pieces of its body. @default 5000 */
+  /** Milliseconds of one attempt, from its turn to the last byte of the body. @default 5000 */
   attemptTimeout?: number
   /** Further attempts of an idempotent call. @default 2 */
   retries?: number
@@ -92,17 +100,26 @@ const RETRIED_STATUS = [500, 502, 503, 504]
 const FIRST_PAUSE = 100
 const LONGEST_PAUSE = 2000
 
-/** Connections are kept alive; no redirect is followed, and no compression is asked for: what is counted is what is parsed. */
+/**
+ * Connections are kept alive; no redirect is followed, and no compression is asked for: what is counted is what is parsed.
+ * HTTP/1.1 only: over one HTTP/2 connection undici sends everything at once.
+ */
 export function createUpstream(options: UpstreamOptions): Upstream {
   const { name, origin, concurrency = 8, maxPending = 1024, retries = 2, random = Math.random } = options
   const { maxBytes = 4 * 1024 * 1024, failures = 5, openFor = 10_000, onRetry, onState } = options
-  const pool = new Pool(origin, { connections: concurrency, pipelining: 1, connect: { timeout: 5000 } })
-  const breaker = circuitBreaker(handleWhen(isDown), {
-    breaker: new ConsecutiveBreaker(failures),
-    halfOpenAfter: openFor
+  const pool = new Pool(origin, {
+    connections: concurrency,
+    pipelining: 1,
+    allowH2: false,
+    connect: { timeout: options.attemptTimeout ?? 5000 }
   })
+  const turns = bulkhead(concurrency, Math.max(0, maxPending - concurrency))
+  const breaker = circuitBreaker(
+    handleWhenResult((outcome) => (outcome as Outcome).down),
+    { breaker: new ConsecutiveBreaker(failures), halfOpenAfter: openFor }
+  )
+  const calls = new Set<AbortController>()
   let openedAt = 0
-  let pending = 0
   breaker.onStateChange((state) => {
     if (state === CircuitState.Open) openedAt = performance.now()
     onState?.(STATES[state])
@@ -124,88 +141,101 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     return fail(late ? 'timeout' : 'network', `${what} got no answer (${kind}, ${String(code)})`, { cause })
   }
 
-  async function read({ body }: Dispatcher.ResponseData, what: string): Promise<string> {
+  async function read({ body, statusCode: status }: Dispatcher.ResponseData, what: string): Promise<string> {
     const chunks: Buffer[] = []
     let bytes = 0
     for await (const chunk of body as AsyncIterable<Buffer>) {
       bytes += chunk.length
       // Leaving the loop ends the connection.
-      if (bytes > maxBytes) throw fail('upstream_error', `${what} is larger than ${maxBytes} bytes`)
+      if (bytes > maxBytes) throw fail('upstream_error', `${what} is larger than ${maxBytes} bytes`, { status })
       chunks.push(chunk)
     }
     return Buffer.concat(chunks).toString()
   }
 
-  /** The parsed JSON, or what was wrong; throws only what the breaker is to count, so that any other answer closes it. */
-  async function attempt(request: Dispatcher.RequestOptions, what: string): Promise<Outcome> {
+  /** @throws what undici throws, or UpstreamError */
+  async function ask(request: Dispatcher.RequestOptions, what: string): Promise<unknown> {
+    const reply = await pool.request(request)
+    const { statusCode: status, headers } = reply
+    const json = parse(await read(reply, what))
+    const good = status >= 200 && status < 300
+    if (good && json !== undefined) return json
+    if (good) throw fail('schema', `${what} answered no JSON`, { status })
+    const retryAfter = secondsUntil(headers['retry-after'])
+    throw fail(reasonOf(status), `${what} answered ${status}`, { status, retryAfter, body: json })
+  }
+
+  /** What an attempt says of the upstream; throws what says nothing, so that the breaker does not count it. */
+  async function attempt({ request, what, whole, until, attemptTimeout, deadline }: Call): Promise<Outcome> {
+    // After a long wait for its turn a call ends before any upstream could answer it.
+    const enough = until - performance.now() >= Math.min(attemptTimeout, deadline) / 2
+    const fair = enough || breaker.state === CircuitState.HalfOpen
+    const signal = AbortSignal.any([whole, AbortSignal.timeout(attemptTimeout)])
     try {
-      const reply = await pool.request(request)
-      const { statusCode: status, headers } = reply
-      const json = parse(await read(reply, what))
-      const good = status >= 200 && status < 300
-      if (good && json !== undefined) return { json }
-      if (good) throw fail('schema', `${what} answered no JSON`, { status })
-      const retryAfter = secondsUntil(headers['retry-after'])
-      throw fail(reasonOf(status), `${what} answered ${status}`, { status, retryAfter, body: json })
+      return { down: false, json: await unlessAborted(signal, ask({ ...request, signal }, what)) }
     } catch (cause) {
       const error = unanswered(cause, what)
-      if (isDown(error)) throw error
-      return { error }
+      if (error === whole.reason && !(fair && error.reason === 'timeout')) throw error
+      return { down: isDown(error), error }
     }
   }
 
-  async function guarded(request: Dispatcher.RequestOptions, what: string): Promise<unknown> {
-    const outcome = await breaker
-      .execute(async () => attempt(request, what))
-      .catch((error: unknown) => {
-        if (!(error instanceof BrokenCircuitError)) throw error
-        const left = Math.max(1, Math.ceil((openedAt + openFor - performance.now()) / 1000))
-        throw fail('circuit_open', `${what} is not asked: the circuit is open`, { retryAfter: left })
-      })
-    if (outcome.error) throw outcome.error
-    return outcome.json
+  function refused(what: string): UpstreamError {
+    const retryAfter = Math.max(1, Math.ceil((openedAt + openFor - performance.now()) / 1000))
+    return fail('circuit_open', `${what} is not asked: the circuit is open`, { retryAfter })
   }
 
-  async function call(
-    request: Dispatcher.RequestOptions,
-    retryable: (error: UpstreamError) => boolean,
-    { deadline = options.deadline ?? 10_000, attemptTimeout = options.attemptTimeout ?? 5000 }: CallOptions
-  ): Promise<unknown> {
-    const what = `${request.method} ${request.path.split('?')[0]}`
-    if (pending >= maxPending) throw fail('rate_limited', `${what}: ${pending} calls are pending`, { retryAfter: 1 })
-    // Undici's own deadlines begin with the request's turn: the wait for it counts for the whole call only.
-    const limited = {
-      ...request,
-      headersTimeout: attemptTimeout,
-      bodyTimeout: attemptTimeout,
-      signal: AbortSignal.timeout(deadline)
-    }
-    const once = async (): Promise<unknown> => guarded(limited, what)
-    pending++
-    return again(once, retryable, performance.now() + deadline).finally(() => pending--)
-  }
-
-  /** A call and, while that may help and there is time, further ones. */
-  async function again(
-    once: () => Promise<unknown>,
-    retryable: (error: UpstreamError) => boolean,
-    until: number,
-    tried = 0,
-    before?: UpstreamError
-  ): Promise<unknown> {
+  /** One attempt, in its turn, unless the circuit is open by then. */
+  async function once(asked: Call): Promise<unknown> {
+    const { what, whole } = asked
+    if (breaker.state === CircuitState.Open && performance.now() < openedAt + openFor) throw refused(what)
     try {
-      return await once()
+      const outcome = await turns.execute(async () => breaker.execute(async () => attempt(asked), whole), whole)
+      if (outcome.error) throw outcome.error
+      return outcome.json
+    } catch (error) {
+      if (error instanceof BrokenCircuitError) throw refused(what)
+      if (!(error instanceof BulkheadRejectedError)) throw error
+      throw fail('rate_limited', `${what}: ${maxPending} requests are pending`, { retryAfter: 1 })
+    }
+  }
+
+  /** An attempt and, while that may help and there is time, further ones. */
+  async function again(asked: Call, tried = 0, before?: UpstreamError): Promise<unknown> {
+    try {
+      return await once(asked)
     } catch (error) {
       const failure = error as UpstreamError
       const pause = failure.retryAfter === undefined ? jitter(tried) : failure.retryAfter * 1000
-      if (tried >= retries || !retryable(failure) || performance.now() + pause >= until) {
-        // A circuit that has opened in between hides what it was opened for.
-        throw failure.reason === 'circuit_open' ? (before ?? failure) : failure
+      if (tried >= retries || !asked.retryable(failure) || performance.now() + pause >= asked.until) {
+        // What was not even asked any more hides what went wrong before.
+        throw isRefusal(failure) ? (before ?? failure) : failure
       }
+      await sleep(pause, undefined, { signal: asked.whole })
       onRetry?.()
-      await sleep(pause)
-      return again(once, retryable, until, tried + 1, failure)
+      return again(asked, tried + 1, failure)
     }
+  }
+
+  /** Ends at its deadline, whatever it then waits for: its turn, a connection, an answer, a pause. */
+  async function call(
+    request: Dispatcher.RequestOptions,
+    retryable: Call['retryable'],
+    { deadline = options.deadline ?? 10_000, attemptTimeout = options.attemptTimeout ?? 5000 }: CallOptions
+  ): Promise<unknown> {
+    const what = `${request.method} ${request.path.split('?')[0]}`
+    const controller = new AbortController()
+    const late = (): void => controller.abort(fail('timeout', `${what} took more than ${deadline} ms`))
+    const timer = setTimeout(late, deadline)
+    const until = performance.now() + deadline
+    const whole = controller.signal
+    calls.add(controller)
+    return unlessAborted(whole, again({ request, what, retryable, whole, until, attemptTimeout, deadline })).finally(
+      () => {
+        clearTimeout(timer)
+        calls.delete(controller)
+      }
+    )
   }
 
   /** Full jitter: anything up to twice as much each time. */
@@ -231,13 +261,40 @@ export function createUpstream(options: UpstreamOptions): Upstream {
         retryable,
         more
       ),
-    close: async () => pool.destroy()
+    async close() {
+      for (const controller of calls) controller.abort(fail('network', 'the connections are closed'))
+      await pool.destroy()
+    }
   }
 }
 
+interface Call {
+  request: Dispatcher.RequestOptions
+  /** Method and path, without the query, which may hold a key. */
+  what: string
+  retryable: (error: UpstreamError) => boolean
+  /** Aborted at the deadline, and when the upstream is closed. */
+  whole: AbortSignal
+  /** The deadline, by `performance.now()`. */
+  until: number
+  attemptTimeout: number
+  deadline: number
+}
+
 interface Outcome {
+  /** Whether the breaker is to count it. */
+  down: boolean
   json?: unknown
   error?: UpstreamError
+}
+
+/** The work's end or the signal's, whichever is first: undici notices a signal only when it has a connection. */
+async function unlessAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const end = (): void => reject(signal.reason as Error)
+    signal.addEventListener('abort', end, { once: true })
+    work.then(resolve, reject).finally(() => signal.removeEventListener('abort', end))
+  })
 }
 
 /** undefined: the text is no JSON, which is never undefined. */
@@ -250,8 +307,7 @@ function parse(text: string): unknown {
 }
 
 /** No answer, or one that says that it is broken. */
-function isDown(error: unknown): boolean {
-  const { reason, status = 0 } = error as UpstreamError
+function isDown({ reason, status = 0 }: UpstreamError): boolean {
   return reason === 'network' || reason === 'timeout' || status >= 500
 }
 
@@ -259,6 +315,11 @@ function isDown(error: unknown): boolean {
 export function isWorthRetrying({ reason, status, retryAfter }: UpstreamError): boolean {
   if (reason === 'rate_limited') return status !== undefined && retryAfter !== undefined
   return reason === 'network' || reason === 'timeout' || RETRIED_STATUS.includes(status!)
+}
+
+/** Whether a call was refused here, by an open circuit or for want of room, and not by the upstream. */
+function isRefusal({ status, retryAfter }: UpstreamError): boolean {
+  return status === undefined && retryAfter !== undefined
 }
 
 function never(): boolean {
@@ -270,10 +331,11 @@ function reasonOf(status: number): FetchError {
   return status === 429 ? 'rate_limited' : 'upstream_error'
 }
 
-/** Retry-After in seconds from now on, which may be given as a date. */
+/** Retry-After in seconds from now on, which may be given as a date; undefined for anything else (`Date.parse` takes 1.5). */
 function secondsUntil(header: string | string[] | undefined): number | undefined {
   const text = String(header)
-  const seconds = /^\d+$/.test(text) ? Number(text) : (Date.parse(text) - Date.now()) / 1000
+  if (/^\d+$/.test(text)) return Number(text)
+  const seconds = text.endsWith(' GMT') ? (Date.parse(text) - Date.now()) / 1000 : Number.NaN
   return Number.isNaN(seconds) ? undefined : Math.max(0, seconds)
 }
 

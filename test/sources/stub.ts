@@ -64,7 +64,7 @@ export interface Fault {
 /** Bytes of a reply that is too large for an upstream with `maxBytes` of less. */
 export const TOO_LARGE = 100_000
 
-/** To be used with deadlines of some 100 ms and without retries. */
+/** To be used without retries, and with deadlines of some 100 ms, or of seconds where a fault has its own origin: resolvers can be slow. */
 export const FAULTS: readonly Fault[] = [
   { name: 'no answer', expected: 'timeout', handler: () => undefined },
   {
@@ -99,6 +99,13 @@ export const FAULTS: readonly Fault[] = [
     expected: 'rate_limited',
     handler: (_request, response) => json(response, {}, 429, { 'retry-after': '7' })
   },
+  {
+    name: '429 with a date',
+    expected: 'rate_limited',
+    handler: (_request, response) =>
+      json(response, {}, 429, { 'retry-after': new Date(Date.now() + 60_000).toUTCString() })
+  },
+  { name: '503', expected: 'upstream_error', handler: (_request, response) => json(response, {}, 503) },
   { name: '500', expected: 'upstream_error', handler: (_request, response) => json(response, {}, 500) },
   {
     name: '302',

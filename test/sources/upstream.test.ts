@@ -1,3 +1,4 @@
+import { type AddressInfo, type Socket, createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import {
@@ -64,7 +65,8 @@ for (const { name, expected, handler, origin } of FAULTS) {
       deadline: 300,
       attemptTimeout: 150,
       maxBytes: TOO_LARGE - 1,
-      ...(origin && { origin })
+      // A resolver may take its time to say no.
+      ...(origin && { origin, deadline: 20_000, attemptTimeout: 20_000 })
     }
     const { upstream } = await build(t, handler, options)
     const error = await failure(upstream.get('/secret', { query: { key: 'confidential' } }))
@@ -116,8 +118,14 @@ t.test('Retry-After is kept to, in seconds and as a date, and is not waited for 
   const late = await build(t, limited('60'))
   t.match(await failure(late.upstream.get('/x')), { reason: 'rate_limited', status: 429, retryAfter: 60 })
   t.equal(late.stub.requests.length, 1)
-  const odd = await build(t, limited('soon'))
-  t.match(await failure(odd.upstream.get('/x')), { retryAfter: undefined })
+  for (const odd of ['soon', '1.5', '-5', '2001 GMT+x', 'no GMT']) {
+    const { upstream, stub } = await build(t, limited(odd))
+    t.match(await failure(upstream.get('/x')), { reason: 'rate_limited', retryAfter: undefined }, odd)
+    t.equal(stub.requests.length, 1, 'which is no leave to ask again at once')
+  }
+  const tight = await build(t, limited('1'), { deadline: 900 })
+  await failure(tight.upstream.get('/x'))
+  t.equal(tight.stub.requests.length, 1, 'nor to ask earlier, to be in time')
 })
 
 t.test('a POST is sent again only if its sender says so', async (t) => {
@@ -206,6 +214,7 @@ t.test('what a circuit was opened for is told by the calls that opened it', asyn
   t.match(await failure(upstream.get('/x')), { reason: 'upstream_error', status: 503 })
   t.equal(stub.requests.length, 2, 'the third attempt was not made')
   t.equal((await failure(upstream.get('/x'))).reason, 'circuit_open')
+  t.match(await failure(upstream.get('/x')), { reason: 'circuit_open' }, 'and every further one is refused at once')
 })
 
 t.test('a call that waits for its turn is not late for it', async (t) => {
@@ -213,4 +222,115 @@ t.test('a call that waits for its turn is not late for it', async (t) => {
   const { upstream } = await build(t, slow, { concurrency: 2, attemptTimeout: 100, deadline: 5000, retries: 0 })
   const calls = Array.from({ length: 20 }, async () => upstream.get('/x'))
   t.same(new Set((await Promise.all(calls)).map((answer) => JSON.stringify(answer))), new Set(['{}']))
+})
+
+t.test('a deadline holds while a connection is not made', async (t) => {
+  // It accepts, and never ends the handshake of TLS.
+  const sockets: Socket[] = []
+  const server = createServer((socket) => sockets.push(socket)).listen(0, '127.0.0.1')
+  await new Promise((resolve) => void server.once('listening', resolve))
+  const origin = `https://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const upstream = createUpstream({ name: 'yahoo', origin, retries: 0, concurrency: 2, deadline: 150, failures: 100 })
+  t.teardown(async () => {
+    await upstream.close()
+    for (const socket of sockets) socket.destroy()
+    server.close()
+  })
+  const started = performance.now()
+  const errors = await Promise.all(Array.from({ length: 6 }, async () => failure(upstream.get('/x'))))
+  t.same(new Set(errors.map(({ reason }) => reason)), new Set(['timeout']))
+  t.ok(performance.now() - started < 1000)
+})
+
+t.test('a body that comes drop by drop is cut at the end of its attempt', async (t) => {
+  const drops: Handler = (_request, response) => {
+    response.writeHead(200)
+    const timer = setInterval(() => response.write(' '), 10)
+    response.once('close', () => clearInterval(timer))
+  }
+  const { upstream } = await build(t, failing(1, drops), { attemptTimeout: 80, deadline: 2000 })
+  t.match(await upstream.get('/x'), { url: '/x' }, 'and asked for again')
+})
+
+t.test('calls that run out of time in the queue do not open the circuit', async (t) => {
+  const steady: Handler = (_request, response) => void setTimeout(() => json(response, {}), 20)
+  const { upstream } = await build(t, steady, { concurrency: 2, retries: 0, deadline: 110, failures: 2 })
+  const calls = await Promise.allSettled(Array.from({ length: 60 }, async () => upstream.get('/x')))
+  t.ok(calls.some(({ status }) => status === 'fulfilled'))
+  t.ok(calls.filter(({ status }) => status === 'rejected').length > 20)
+  t.equal(upstream.state, 'closed')
+  t.same(await upstream.get('/x'), {})
+})
+
+t.test('while one call is tried the others wait for it within their own deadlines, and it alone decides', async (t) => {
+  let broken = true
+  const { upstream } = await build(
+    t,
+    (_request, response) => void setTimeout(() => json(response, {}, broken ? 500 : 200), broken ? 0 : 120),
+    { retries: 0, failures: 1, openFor: 30 }
+  )
+  await failure(upstream.get('/x'))
+  broken = false
+  await sleep(50)
+  const trial = upstream.get('/x')
+  const patient = upstream.get('/x')
+  t.equal(upstream.state, 'half_open')
+  const started = performance.now()
+  t.equal((await failure(upstream.get('/x', { deadline: 40 }))).reason, 'timeout')
+  t.ok(performance.now() - started < 110)
+  t.same(await Promise.all([trial, patient]), [{}, {}])
+  t.equal(upstream.state, 'closed')
+})
+
+t.test('closing ends pauses too', async (t) => {
+  let retried = 0
+  const { upstream } = await build(t, (_request, response) => json(response, {}, 503, { 'retry-after': '5' }), {
+    onRetry: () => retried++
+  })
+  const call = failure(upstream.get('/x'))
+  await sleep(30)
+  const started = performance.now()
+  await upstream.close()
+  t.match(await call, { reason: 'network', message: 'yahoo: the connections are closed' })
+  t.ok(performance.now() - started < 500)
+  t.equal(retried, 0)
+})
+
+t.test('a broken upstream is broken however long it says so', async (t) => {
+  const { upstream } = await build(t, (_request, response) => json(response, 'x'.repeat(2000), 500), {
+    maxBytes: 1000,
+    retries: 0,
+    failures: 2
+  })
+  for (let i = 0; i < 2; i++) t.match(await failure(upstream.get('/x')), { reason: 'upstream_error', status: 500 })
+  t.equal(upstream.state, 'open')
+})
+
+t.test('what has no room when it is to be sent again tells why it was to be', async (t) => {
+  let asked = 0
+  const { upstream } = await build(
+    t,
+    (_request, response) => void (asked++ === 0 ? json(response, {}, 503) : setTimeout(() => json(response, {}), 80)),
+    { concurrency: 1, maxPending: 0, random: () => 0.4 }
+  )
+  const first = failure(upstream.get('/first'))
+  await sleep(15)
+  const second = upstream.get('/second')
+  t.match(await first, { reason: 'upstream_error', status: 503 })
+  t.same(await second, {})
+})
+
+t.test('what waits for its turn when the circuit opens is not sent any more', async (t) => {
+  const { upstream, stub } = await build(
+    t,
+    (_request, response) => void setTimeout(() => json(response, {}, 500), 20),
+    {
+      concurrency: 2,
+      failures: 2,
+      retries: 0
+    }
+  )
+  const errors = await Promise.all(Array.from({ length: 20 }, async () => failure(upstream.get('/x'))))
+  t.equal(errors.filter(({ reason }) => reason === 'circuit_open').length, 20 - stub.requests.length)
+  t.ok(stub.requests.length <= 4)
 })

@@ -77,7 +77,8 @@ t.test('a symbol is one request for as many calendar days as hold its bars', asy
     urls.map(({ pathname }) => pathname),
     ['/v8/finance/chart/7203.T', '/v8/finance/chart/BRK-B']
   )
-  const { period1, period2, interval } = Object.fromEntries(urls[0]!.searchParams)
+  const { period1, period2, interval, events } = Object.fromEntries(urls[0]!.searchParams)
+  t.equal(events, 'div,splits')
   t.equal(Number(period2), NOW.getTime() / 1000)
   t.equal((Number(period2) - Number(period1)) / 86_400, 434)
   t.equal(interval, '1d')
@@ -125,6 +126,21 @@ t.test(
     const partial = await candlesOf(t, holes)
     t.same([...partial.high], [Number.NaN, Number.NaN, Number.NaN, Number.NaN])
     t.same([...partial.volume], [Number.NaN, Number.NaN, Number.NaN, Number.NaN])
+  }
+)
+
+t.test(
+  'days are dated by the zone of the exchange, in summer and in winter; its offset serves where that is unknown',
+  async (t) => {
+    // Midnight in London, in June and in November.
+    const nights = [
+      { at: Date.parse('2026-06-14T23:00:00Z') / 1000, close: 1 },
+      { at: Date.parse('2026-11-16T00:00:00Z') / 1000, close: 1 }
+    ]
+    const london = { gmtoffset: 0, exchangeTimezoneName: 'Europe/London' }
+    t.same((await candlesOf(t, chart(nights, london))).dates, ['2026-06-15', '2026-11-16'])
+    const nowhere = { gmtoffset: 0, exchangeTimezoneName: 'Europe/Nowhere' }
+    t.same((await candlesOf(t, chart(nights, nowhere))).dates, ['2026-06-14', '2026-11-16'])
   }
 )
 
@@ -196,10 +212,51 @@ t.test('a quote is the last candle against the one before', async (t) => {
   })
 })
 
+t.test('a quote while the session is open is of that session', async (t) => {
+  const { source } = await build(t, (_request, response) =>
+    json(response, chart([...WEEK, { at: bell('2026-11-20') + 9000, close: 206 }]))
+  )
+  t.match((await source.quotes(['ACME'])).get('ACME'), {
+    ok: true,
+    value: { price: 206, change: 100, asOf: '2026-11-20', fiftyTwoWeekHigh: 206 }
+  })
+})
+
+t.test('what Yahoo has no prices of is not found, whatever the status', async (t) => {
+  for (const [status, code, description, error] of [
+    [404, 'Not Found', 'No data found, symbol may be delisted', 'not_found'],
+    [200, 'Not Found', 'No data found, symbol may be delisted', 'not_found'],
+    [400, 'Bad Request', "Data doesn't exist for startDate = 1, endDate = 2", 'not_found'],
+    [400, 'Bad Request', 'Invalid input - interval=1x', 'upstream_error'],
+    [200, 'Internal', undefined, 'schema']
+  ] as const) {
+    const { source } = await build(t, (_request, response) =>
+      json(response, { chart: { result: null, error: { code, description } } }, status)
+    )
+    t.same((await source.history(['ACME'], 5)).get('ACME'), { ok: false, error }, `${status} ${code}`)
+  }
+})
+
+t.test('of 60 symbols each has its own answer, in order, over few connections', async (t) => {
+  const symbols = Array.from({ length: 60 }, (_, i) => `${i % 2 ? 'GOOD' : 'BAD'}${i}`)
+  const { source, stub } = await build(
+    t,
+    (request, response) =>
+      request.url!.includes('GOOD') ? json(response, chart(WEEK)) : json(response, { chart: null }, 404),
+    { concurrency: 4 }
+  )
+  const history = await source.history(symbols, 300)
+  t.same([...history.keys()], symbols)
+  for (const [symbol, answer] of history) t.equal(answer.ok, symbol.startsWith('GOOD'), symbol)
+  t.equal(stub.requests.length, 60)
+  t.equal(stub.connections(), 4)
+})
+
 t.test('a chart without days, or without prices, is an unknown symbol', async (t) => {
   const { meta, timestamp, indicators } = withTime()
   for (const result of [
     { meta, timestamp: [], indicators },
+    { meta, timestamp: null, indicators },
     // As Yahoo answers for a time in which nothing was traded: no timestamps, one empty row.
     { meta, indicators },
     { meta, timestamp, indicators: { quote: [] } },
@@ -238,7 +295,12 @@ t.test('what is no chart is said to be none', async (t) => {
 
 for (const { name, expected, handler, origin } of FAULTS) {
   t.test(`${name}: only the symbols concerned fail, as ${expected}`, async (t) => {
-    const options = { deadline: 300, attemptTimeout: 150, maxBytes: TOO_LARGE - 1, ...(origin && { origin }) }
+    const options = {
+      deadline: 300,
+      attemptTimeout: 150,
+      maxBytes: TOO_LARGE - 1,
+      ...(origin && { origin, deadline: 20_000, attemptTimeout: 20_000 })
+    }
     const { source } = await build(
       t,
       (request, response, body) =>

@@ -42,9 +42,3 @@ export function fakeRedis(): FakeRedis {
   }
   return fake
 }
-
-/** A promise that is settled by hand. */
-export function deferred(): { promise: Promise<unknown>; resolve: (value: unknown) => void } {
-  const { promise, resolve } = Promise.withResolvers<unknown>()
-  return { promise, resolve }
-}

@@ -47,6 +47,8 @@ export interface RateLimitStats extends WindowStats {
 }
 
 export interface RateLimiter {
+  /** As `stats` tells it, for nothing. */
+  readonly storeState: StoreState
   stats(): RateLimitStats
 }
 
@@ -106,11 +108,12 @@ async function rateLimitPreset(fastify: FastifyInstance, options: RateLimitOptio
   fastify.decorate(
     'rateLimiter',
     Object.freeze<RateLimiter>({
-      stats: () => ({
-        ...windows.stats(),
-        store: shared ? 'redis' : 'memory',
-        storeState: shared?.store.state ?? 'up'
-      })
+      get storeState() {
+        return shared?.store.state ?? 'up'
+      },
+      stats() {
+        return { ...windows.stats(), store: shared ? 'redis' : 'memory', storeState: this.storeState }
+      }
     })
   )
 }

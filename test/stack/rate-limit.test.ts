@@ -142,7 +142,7 @@ for (const onStoreFailure of STORE_FAILURES) {
           await turn()
           const { status, remaining, ms } = await ask()
           slowest = Math.max(slowest, ms)
-          if (app.rateLimiter.stats().storeState !== state) continue
+          if (app.rateLimiter.storeState !== state) continue
           after++
           seen.add(`${status} ${remaining === undefined ? 'without' : 'with'} headers`)
         }

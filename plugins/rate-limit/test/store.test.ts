@@ -140,7 +140,7 @@ t.test('an outage is logged once and told to who listens, and so is its end', as
   const { fake, app, clock, logs, states, statuses } = await build(t, { max: 1000 })
   fake.answer = broken
   await statuses(20)
-  t.equal(app.rateLimiter.stats().storeState, 'down')
+  t.equal(app.rateLimiter.storeState, 'down')
   fake.answer = undefined
   clock.ms += 1000
   await statuses(20)

@@ -108,6 +108,7 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
   await app.register(rateLimit, {
     max: config.RATE_LIMIT_RPM,
     exempt: ['/docs'],
+    onStoreFailure: config.RATE_LIMIT_STORE_FAILURE,
     ...meters.rateLimit
   })
   // Limited too: guessing urls must not be free.

@@ -59,6 +59,11 @@ export const ConfigSchema = Type.Object(
       maximum: 1_000_000_000,
       description: 'Requests a minute that one client may make to one route.'
     }),
+    RATE_LIMIT_STORE_FAILURE: oneOf(['closed', 'open', 'local'], {
+      default: 'local',
+      description:
+        'While the shared store of the rate limits fails, requests are refused (`closed`), let through (`open`), or counted by each process alone (`local`).'
+    }),
     METRICS_TOKEN: Type.Optional(
       Type.String({
         minLength: 16,

@@ -6,12 +6,16 @@
 import { FETCH_ERRORS, MARKET_SOURCES, UPSTREAMS } from '../domain/market.ts'
 import { RANKING_MODEL } from '../domain/ranking.ts'
 import { type Catalogue, pluginCatalogue } from '../plugins/metrics/index.ts'
+import type { StoreFailure } from '../plugins/rate-limit/index.ts'
 
 /** What the cache holds: the values of `cache_type`. */
 export const CACHE_TYPES = ['ranking', 'prediction', 'ticker_info'] as const
 
 /** The models: the values of `model_type`. */
 export const MODEL_TYPES = [RANKING_MODEL] as const
+
+/** What becomes of a request that the store of the rate limits does not count: the values of `mode`. */
+export const STORE_FAILURES = ['closed', 'open', 'local'] as const satisfies readonly StoreFailure[]
 
 /** The country of a ranking of a client's own tickers. */
 export const CUSTOM_COUNTRY = 'custom'
@@ -138,6 +142,15 @@ export const catalogue = {
     type: 'counter',
     help: 'Requests refused with 429, by route template.',
     labels: { endpoint: [] }
+  },
+  rate_limit_store_up: {
+    type: 'gauge',
+    help: 'Whether the store of the rate limits counts: 1; 0: it does not, and requests are decided without it. Memory is always up.'
+  },
+  rate_limit_without_store_total: {
+    type: 'counter',
+    help: 'Requests that the store of the rate limits did not count: refused (closed), let through (open), counted by this process (local).',
+    labels: { mode: STORE_FAILURES }
   },
   openai_configured: { type: 'gauge', help: '1: a language model is configured; 0: none is.' },
   system_info: { type: 'gauge', help: 'Always 1; the labels say what runs.', labels: { service: [], version: [] } }

@@ -14,7 +14,8 @@ import { RANKING_MODEL } from '../domain/ranking.ts'
 import type { Metrics } from '../plugins/metrics/index.ts'
 import type { Manifest, Run } from '../plugins/model/index.ts'
 import type { RankingMade } from '../plugins/ranking.ts'
-import { CACHE_TYPES, CUSTOM_COUNTRY, MODEL_TYPES, catalogue } from './catalogue.ts'
+import type { StoreFailure } from '../plugins/rate-limit/index.ts'
+import { CACHE_TYPES, CUSTOM_COUNTRY, MODEL_TYPES, STORE_FAILURES, catalogue } from './catalogue.ts'
 
 /** A value a key: what is bound once and looked up by a plain string afterwards. */
 function bind<K extends string, V>(keys: readonly K[], make: (key: K) => V): Readonly<Record<string, V>> {
@@ -37,7 +38,7 @@ export interface Meters {
   market: { onFetch: (source: MarketSourceName, seconds: number, errors: readonly FetchError[]) => void }
   model: { onRun: (manifest: Manifest, run: Run) => void }
   ranking: { onRanking: (made: RankingMade) => void }
-  rateLimit: { onExceeded: (event: { endpoint: string }) => void }
+  rateLimit: { onExceeded: (event: { endpoint: string }) => void; onWithoutStore: (mode: StoreFailure) => void }
   /** Sets the gauges of an app whose plugins are all there, and makes the series of label sets that are known only now. */
   watch: (app: FastifyInstance, about: { service: string; version: string }) => void
 }
@@ -60,6 +61,7 @@ export function createMeters(metrics: Metrics): Meters {
   const probability = m.model_prediction_probability.labels({})
   const stale = bind(CACHE_TYPES, (cache_type) => m.cache_stale_total.labels({ cache_type }))
   const ages = bind(MARKET_SOURCES, (source) => m.market_data_timestamp_seconds.labels({ source }))
+  const withoutStore = bind(STORE_FAILURES, (mode) => m.rate_limit_without_store_total.labels({ mode }))
   const shed = m.http_requests_shed_total.labels({})
   const tickersProcessed = m.ranking_tickers_processed.labels({})
   const onHit = (type: string): void => hits[type]!.inc()
@@ -101,13 +103,16 @@ export function createMeters(metrics: Metrics): Meters {
       }
     },
     rateLimit: {
-      onExceeded: ({ endpoint }) => m.rate_limit_exceeded_total.labels({ endpoint }).inc()
+      onExceeded: ({ endpoint }) => m.rate_limit_exceeded_total.labels({ endpoint }).inc(),
+      onWithoutStore: (mode) => withoutStore[mode]!.inc()
     },
     watch(app, about) {
       m.system_info.labels(about).set(1)
       m.openai_configured.labels({}).set(0)
       const loaded = m.model_loaded.labels({})
       m.model_loaded.onCollect(() => loaded.set(Number(app.model.names.includes(RANKING_MODEL))))
+      const storeUp = m.rate_limit_store_up.labels({})
+      m.rate_limit_store_up.onCollect(() => storeUp.set(Number(app.rateLimiter.storeState === 'up')))
       const bytes = bind(CACHE_TYPES, (cache_type) => m.cache_size_bytes.labels({ cache_type }))
       m.cache_size_bytes.onCollect(() => {
         for (const [type, stats] of Object.entries(app.cache.stats())) bytes[type]!.set(stats.bytes)

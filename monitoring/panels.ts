@@ -529,6 +529,14 @@ export const details: readonly Row[] = [
         ]
       },
       {
+        title: 'Rate limits without their store',
+        description:
+          'Requests that the shared store did not count: refused (closed), let through (open) or counted by each process alone (local).',
+        unit: 'per minute',
+        show: 'stacked',
+        queries: [{ kind: 'rate', metric: 'rate_limit_without_store_total', by: ['mode'], per: 'minute' }]
+      },
+      {
         title: 'CPU',
         description: 'Cores in use, over all instances. JavaScript runs on one of each.',
         unit: 'count',
@@ -579,6 +587,18 @@ export const details: readonly Row[] = [
         unit: 'count',
         show: 'number',
         queries: [{ kind: 'value', metric: 'system_info', over: 'sum', by: ['service', 'version'] }]
+      },
+      {
+        title: 'Rate limit store',
+        description:
+          'Whether every instance counts in the store of the rate limits: 1. 0: one does not. Memory is always up.',
+        unit: 'count',
+        show: 'number',
+        queries: [{ kind: 'value', metric: 'rate_limit_store_up', over: 'min', legend: 'up' }],
+        thresholds: [
+          { from: 0, colour: 'red' },
+          { from: 1, colour: 'green' }
+        ]
       },
       {
         title: 'Scrape time',

@@ -24,3 +24,9 @@ export const TF_ERR_RATE_LIMIT_EXCEEDED = createError<[number]>(
   'Rate limit exceeded, retry in %d s',
   429
 )
+/** What all get while the shared store is down, with `onStoreFailure: 'closed'`. */
+export const TF_ERR_RATE_LIMIT_STORE = createError(
+  'TF_ERR_RATE_LIMIT_STORE',
+  'The store of the rate limits does not answer',
+  503
+)

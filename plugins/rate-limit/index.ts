@@ -9,11 +9,16 @@ import {
   TF_ERR_RATE_LIMIT_REGISTERED
 } from './errors.ts'
 import { QuotaSchema, type RateLimitData, RateLimitOptionsSchema, parseOptions } from './options.ts'
-import { type RateLimitStats, createWindows, windowKey } from './windows.ts'
+import { type RedisClient, isRedisClient } from './redis.ts'
+import type { StoreState } from './shared.ts'
+import { type StoreEvents, countLocally, countShared } from './store.ts'
+import { type WindowStats, createWindows, windowKey } from './windows.ts'
 
 export * from './errors.ts'
-export { RateLimitOptionsSchema } from './options.ts'
-export type { RateLimitStats } from './windows.ts'
+export { RateLimitOptionsSchema, STORE_FAILURES, type StoreFailure } from './options.ts'
+export type { RedisClient } from './redis.ts'
+export type { StoreState } from './shared.ts'
+export type { WindowStats } from './windows.ts'
 
 /** What a route costs, in its `config.quota`. A client may make max(atLeast, floor(max / weight)) requests a window. */
 export interface Quota {
@@ -24,14 +29,26 @@ export interface Quota {
 }
 
 /** All have defaults. */
-export interface RateLimitOptions extends Partial<RateLimitData> {
+export interface RateLimitOptions extends Partial<RateLimitData>, StoreEvents {
   /** Called for every request that is refused. `endpoint`: the route as declared, or `unmatched`. */
   onExceeded?: (refused: { endpoint: string; method: string }) => void
+  /** A client of Redis or Valkey: its server holds the windows of all processes. It stays the caller's, to close too. */
+  redis?: RedisClient
   /** Milliseconds of a clock that never goes back. @default performance.now */
   now?: () => number
 }
 
+/** Of this process: what the shared store holds is not asked for. */
+export interface RateLimitStats extends WindowStats {
+  /** Where requests are counted. */
+  store: 'memory' | 'redis'
+  /** Whether they are, as far as is known; memory is always up. */
+  storeState: StoreState
+}
+
 export interface RateLimiter {
+  /** As `stats` tells it, for nothing. */
+  readonly storeState: StoreState
   stats(): RateLimitStats
 }
 
@@ -51,18 +68,20 @@ const UNMATCHED = 'unmatched'
 async function rateLimitPreset(fastify: FastifyInstance, options: RateLimitOptions): Promise<void> {
   // The library would keep the decorators of the first registration, and their settings, without a word.
   if (fastify.hasDecorator('rateLimit')) throw new TF_ERR_RATE_LIMIT_REGISTERED()
-  const { onExceeded, now = () => performance.now(), ...data } = options
-  for (const [name, given] of Object.entries({ onExceeded, now })) {
+  const { redis, onExceeded, onStoreState, onWithoutStore, now = () => performance.now(), ...data } = options
+  for (const [name, given] of Object.entries({ onExceeded, onStoreState, onWithoutStore, now })) {
     if (given !== undefined && typeof given !== 'function') {
       throw new TF_ERR_RATE_LIMIT_OPTIONS(`${name}: Expected function`)
     }
   }
-  const { max, timeWindow, exempt, ipv6Subnet, maxWindows } = parseOptions(
-    RateLimitOptionsSchema,
-    data,
-    (detail) => new TF_ERR_RATE_LIMIT_OPTIONS(detail)
-  )
+  if (redis !== undefined && !isRedisClient(redis)) {
+    throw new TF_ERR_RATE_LIMIT_OPTIONS('redis: Expected client with status, evalsha and eval')
+  }
+  const settings = parseOptions(RateLimitOptionsSchema, data, (detail) => new TF_ERR_RATE_LIMIT_OPTIONS(detail))
+  const { max, timeWindow, exempt, ipv6Subnet, maxWindows } = settings
   const windows = createWindows(maxWindows, now)
+  const locally = countLocally(windows)
+  const shared = redis && countShared(fastify, { ...settings, redis, now, onStoreState, onWithoutStore }, locally)
 
   await fastify.register(rateLimit, {
     global: false,
@@ -70,10 +89,7 @@ async function rateLimitPreset(fastify: FastifyInstance, options: RateLimitOptio
     timeWindow,
     enableDraftSpec: true,
     store: class implements FastifyRateLimitStore {
-      incr: FastifyRateLimitStore['incr'] = (key, done, length) => {
-        const { requests, left } = windows.count(key, length)
-        done(null, { current: requests, ttl: left })
-      }
+      incr = shared?.count ?? locally
       // Keys hold the endpoint: routes can share one store, with one bound.
       child = (): FastifyRateLimitStore => this
     },
@@ -89,7 +105,17 @@ async function rateLimitPreset(fastify: FastifyInstance, options: RateLimitOptio
     route.onRequest = [fastify.rateLimit({ max: allowed }), route.onRequest ?? []].flat()
   })
   warnOfProxy(fastify)
-  fastify.decorate('rateLimiter', Object.freeze<RateLimiter>({ stats: () => windows.stats() }))
+  fastify.decorate(
+    'rateLimiter',
+    Object.freeze<RateLimiter>({
+      get storeState() {
+        return shared?.store.state ?? 'up'
+      },
+      stats() {
+        return { ...windows.stats(), store: shared ? 'redis' : 'memory', storeState: this.storeState }
+      }
+    })
+  )
 }
 
 /** Requests a window to this route; undefined: no limit. `config.rateLimit: false` is how other plugins say it. */

@@ -1,6 +1,10 @@
 import { type Static, type TObject, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 
+/** Refused, let through, or counted in the windows of this process. */
+export const STORE_FAILURES = ['closed', 'open', 'local'] as const
+export type StoreFailure = (typeof STORE_FAILURES)[number]
+
 /** The plain options with their defaults; the README's table is checked against it. */
 export const RateLimitOptionsSchema = Type.Object(
   {
@@ -32,7 +36,26 @@ export const RateLimitOptionsSchema = Type.Object(
       maximum: 10_000_000,
       default: 20_000,
       description: 'Bound on the windows in memory, one for each client and route; the oldest makes room.'
-    })
+    }),
+    redisPrefix: Type.String({
+      minLength: 1,
+      maxLength: 100,
+      default: 'rate-limit:',
+      description: 'Beginning of all keys in the store.'
+    }),
+    storeTimeout: Type.Integer({
+      minimum: 1,
+      maximum: 10_000,
+      default: 50,
+      description: 'Milliseconds that a request waits for the store at most.'
+    }),
+    onStoreFailure: Type.Unsafe<StoreFailure>(
+      Type.String({
+        pattern: `^(${STORE_FAILURES.join('|')})$`,
+        default: 'local',
+        description: 'What becomes of requests that the store does not count.'
+      })
+    )
   },
   { additionalProperties: false }
 )

@@ -1,4 +1,4 @@
-export interface RateLimitStats {
+export interface WindowStats {
   /** Windows open now: one for each client and endpoint. */
   windows: number
   /** Clients with an open window. */
@@ -12,7 +12,7 @@ export interface RateLimitStats {
 export interface Windows {
   /** Counts a request: the requests in its window, this one included, and the milliseconds left of it. */
   count(key: string, timeWindow: number): { requests: number; left: number }
-  stats(): RateLimitStats
+  stats(): WindowStats
 }
 
 /** The key of a window. A client has no space in it. */

@@ -28,6 +28,23 @@ t.test('requests that are shed are counted', async (t) => {
   t.equal((await scrape(app))['http_requests_shed_total'], 1)
 })
 
+t.test('requests that the store of the rate limits does not count are counted, and whether it does', async (t) => {
+  const app = await build(t)
+  t.equal((await scrape(app))['rate_limit_store_up'], 1)
+  const other = Fastify()
+  t.teardown(() => other.close())
+  await other.register(metrics, { endpoint: '/prometheus' })
+  const { rateLimit } = createMeters(other.metrics)
+  rateLimit.onWithoutStore('open')
+  rateLimit.onWithoutStore('open')
+  rateLimit.onWithoutStore('local')
+  t.match(await scrape(other), {
+    'rate_limit_without_store_total{mode="closed"}': 0,
+    'rate_limit_without_store_total{mode="open"}': 2,
+    'rate_limit_without_store_total{mode="local"}': 1
+  })
+})
+
 t.test("a ranking says how old its newest price is, and one without prices leaves the last one's word", async (t) => {
   const source = fakeSource({ AAA: waveCandles(320, '2026-11-19'), BBB: waveCandles(320, '2026-11-20') })
   const app = await build(t, {}, { source })

@@ -26,6 +26,7 @@ const UNWRITTEN = /^(crypto|ai)_/
 const QUIET = [
   'metrics_series_dropped_total',
   'http_requests_shed_total',
+  'rate_limit_without_store_total',
   'cache_stale_total',
   'upstream_retries_total',
   'upstream_circuit_open',

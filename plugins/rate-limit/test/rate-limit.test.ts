@@ -139,7 +139,7 @@ t.test('exempt routes and those below them, and routes that say so, have no limi
   }
   t.same(await statuses(2, '/healthy'), [200, 429])
   t.same(await statuses(2, '/a'), [200, 429])
-  t.same(app.rateLimiter.stats(), { windows: 2, clients: 1, endpoints: 2, evictions: 0 })
+  t.match(app.rateLimiter.stats(), { windows: 2, clients: 1, endpoints: 2, evictions: 0 })
 })
 
 t.test('HEAD takes from the window of GET, other methods have their own', async (t) => {
@@ -237,15 +237,22 @@ t.test('an X-Forwarded-For that is not believed is warned of once', async (t) =>
 
 t.test('stats tell the windows that are open now', async (t) => {
   const { app, clock, statuses } = await build(t, { timeWindow: 10_000 })
-  t.same(app.rateLimiter.stats(), { windows: 0, clients: 0, endpoints: 0, evictions: 0 })
+  t.same(app.rateLimiter.stats(), {
+    windows: 0,
+    clients: 0,
+    endpoints: 0,
+    evictions: 0,
+    store: 'memory',
+    storeState: 'up'
+  })
   await statuses(5, '/a')
   await statuses(1, { url: '/a', remoteAddress: '10.0.0.2' })
   clock.ms += 5000
   await statuses(1, { url: '/b/1', remoteAddress: '10.0.0.2' })
   await statuses(2, { url: '/nowhere', remoteAddress: '10.0.0.2' })
-  t.same(app.rateLimiter.stats(), { windows: 4, clients: 2, endpoints: 3, evictions: 0 })
+  t.match(app.rateLimiter.stats(), { windows: 4, clients: 2, endpoints: 3, evictions: 0 })
   clock.ms += 5000
-  t.same(app.rateLimiter.stats(), { windows: 2, clients: 1, endpoints: 2, evictions: 0 })
+  t.match(app.rateLimiter.stats(), { windows: 2, clients: 1, endpoints: 2, evictions: 0 })
 })
 
 t.test('at the bound the oldest window makes room; those that have ended do so unnoticed', async (t) => {
@@ -253,7 +260,7 @@ t.test('at the bound the oldest window makes room; those that have ended do so u
   const from = (client: number): Promise<number[]> => statuses(1, { url: '/a', remoteAddress: `10.0.0.${client}` })
   t.same([await from(1), await from(2), await from(1)], [[200], [200], [429]])
   t.same(await from(3), [200])
-  t.same(app.rateLimiter.stats(), { windows: 2, clients: 2, endpoints: 1, evictions: 1 })
+  t.match(app.rateLimiter.stats(), { windows: 2, clients: 2, endpoints: 1, evictions: 1 })
   t.same([await from(2), await from(3)], [[429], [429]])
   t.same(await from(1), [200], 'its window was dropped')
   clock.ms += 60_000
@@ -284,7 +291,16 @@ t.test('wrong or unknown options stop the boot with a code, the field and its bo
     [{ maxWindows: 0 }, 'maxWindows: Expected integer to be greater or equal to 1'],
     [{ onExceeded: true }, 'onExceeded: Expected function'],
     [{ now: 0 }, 'now: Expected function'],
-    [{ redis: {} }, 'redis: Unexpected property']
+    [{ reddis: {} }, 'reddis: Unexpected property'],
+    [{ redis: { status: 'ready', evalsha() {} } }, 'redis: Expected client with status, evalsha and eval'],
+    [{ redis: { evalsha() {}, eval() {} } }, 'redis: Expected client with status, evalsha and eval'],
+    [{ redis: { status: 'ready', eval() {} } }, 'redis: Expected client with status, evalsha and eval'],
+    [{ redis: null }, 'redis: Expected client with status, evalsha and eval'],
+    [{ redisPrefix: '' }, 'redisPrefix: Expected string length greater or equal to 1'],
+    [{ storeTimeout: 0 }, 'storeTimeout: Expected integer to be greater or equal to 1'],
+    [{ onStoreFailure: 'ajar' }, "onStoreFailure: Expected string to match '^(closed|open|local)$'"],
+    [{ onStoreState: 'up' }, 'onStoreState: Expected function'],
+    [{ onWithoutStore: 'local' }, 'onWithoutStore: Expected function']
   ]
   for (const [options, message] of cases) {
     const app = Fastify()

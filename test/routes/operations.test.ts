@@ -154,6 +154,8 @@ t.test('metrics can be asked for by the beginnings of their names', async (t) =>
     'cache_misses_total',
     'cache_size_bytes',
     'cache_stale_total',
+    'cache_tier_errors_total',
+    'cache_tier_lookups_total',
     'model_loaded'
   ])
   const [{ series }] = (await app.inject('/metrics?name=ranking_tickers')).json().metrics

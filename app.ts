@@ -82,6 +82,7 @@ export async function buildApp(config: Config, overrides: Overrides = {}): Promi
 
 async function assemble(app: FastifyInstance, config: Config, overrides: Overrides): Promise<void> {
   const { now = () => new Date() } = overrides
+  const clock = (): number => now().getTime()
   await app.register(errors)
   // Before all routes: those that are registered earlier are not counted.
   await app.register(metrics, {
@@ -122,7 +123,7 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
     redisPrefix: `trading-fun:${fingerprint(config)}:`,
     redisTimeout: config.REDIS_TIMEOUT_MS,
     // Otherwise a clock that never goes back.
-    ...(overrides.now && { now: () => now().getTime(), wallClock: () => now().getTime() }),
+    ...(overrides.now && { now: clock, wallClock: clock }),
     onTierState: (state) => app.log.info({ state }, 'second tier of the cache'),
     ...meters.cache
   })

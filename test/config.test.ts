@@ -78,6 +78,25 @@ t.test('every wrong setting is named at once', async (t) => {
   t.match(error.message, /^Invalid configuration:\n {2}\S/)
 })
 
+t.test("Redis' address is a URL that can be taken apart, and never repeated", async (t) => {
+  for (const url of ['redis://localhost', 'rediss://user:p%25w@[::1]:6380/15'])
+    t.equal(loadConfig({ REDIS_URL: url }).REDIS_URL, url)
+  t.equal('REDIS_URL' in loadConfig({ REDIS_URL: '' }), false)
+  for (const bad of [
+    'localhost:6379',
+    'http://localhost',
+    'redis://',
+    'redis://hunter2@h?enableOfflineQueue=true',
+    'redis://h/database',
+    'redis://:hunter2@h:99999',
+    'redis://:hunter2%@h'
+  ]) {
+    const error = t.throws(() => loadConfig({ REDIS_URL: bad }))
+    t.match(error, { problems: [/^REDIS_URL (must match pattern|has a port)/] }, bad)
+    t.notMatch(String(error), 'hunter2')
+  }
+})
+
 t.test('proxies are addresses, ranges or names of ranges', async (t) => {
   const good = '10.0.0.1,10.0.0.0/8,2001:db8::/32,::1,loopback,linklocal,uniquelocal'
   t.same(loadConfig({ TRUST_PROXY: good }).TRUST_PROXY, good.split(','))

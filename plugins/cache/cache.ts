@@ -125,8 +125,6 @@ export function createCache(settings: CacheSettings, events: Required<Omit<Cache
     const found = behind && search(behind)
     const flight: Flight = { found, done: run() }
     flights.set(id, flight)
-    // Those who wait hear of a failure; if all were answered by what was found, nobody does.
-    flight.done.catch(() => undefined)
     return flight
 
     async function search(where: Tier): Promise<Held | undefined> {

@@ -123,8 +123,8 @@ export function createTier(settings: TierSettings, events: Required<TierEvents>)
     const outcome = await run(type, 'get', async () => {
       // The rest of its life first: if another value takes its place in between, that one looks older than it is, never younger.
       const rest = client.pttl(name)
-      // No more than the bound comes over the wire, whatever is there; of another kind than a string nothing.
-      const body = client.getrangeBuffer(name, 0, maxBytes).catch(garbageOrThrow)
+      // No more than the bound comes over the wire, whatever is there, and what is cut off does not match its seal.
+      const body = client.getrangeBuffer(name, 0, maxBytes - 1).catch(garbageOrThrow)
       return Promise.all([rest, body])
     })
     if (outcome.result !== 'ok') return outcome
@@ -141,7 +141,7 @@ export function createTier(settings: TierSettings, events: Required<TierEvents>)
    * paused server, the second one that came from a host whose clock is ahead.
    */
   function open(name: string, body: Buffer, rest: number): Found | undefined {
-    if (body.length > maxBytes || rest === NO_END) return undefined
+    if (rest === NO_END) return undefined
     const text = body.toString('utf8', SEAL)
     if (body.toString('latin1', 0, SEAL) !== seal(name, text)) return undefined
     const head = text.slice(0, text.indexOf('\n') + 1)

@@ -143,11 +143,11 @@ async function litter(url: string): Promise<number> {
   for (const [i, key] of keys.entries()) {
     const [body, other] = await Promise.all([client.getBuffer(key), client.getBuffer(keys[(i + 1) % keys.length]!)])
     const flipped = Buffer.from(body ?? 'gone')
-    flipped[flipped.length - 5]! ^= 4
+    flipped[flipped.length >> 1]! ^= 4
     const kinds = [randomBytes(500), flipped, other ?? 'gone', Buffer.alloc(2 ** 21, 0x7b), flipped.subarray(0, 40)]
     if (i % 7 === 5) await client.multi().del(key).rpush(key, 'a list').exec()
     else if (i % 7 === 6) await client.set(key, body ?? 'no end')
-    else await client.set(key, kinds[i % 7]!, 'PX', 5000)
+    else await client.set(key, kinds[i % 7]!, 'KEEPTTL')
   }
   client.disconnect()
   return keys.length
@@ -221,7 +221,7 @@ t.test('whatever happens to Redis under load, no request fails and no value is w
   t.same(failed, [], 'no request failed')
   t.same(wrong, [], 'no value was wrong')
   t.ok(calls > 1000, `${calls} calls`)
-  t.ok(slowest < 5000, 'nobody waited for Redis')
+  t.ok(slowest < 1500, 'nobody waited for Redis')
   for (const { cache: of } of hosts) {
     const { hits: h, stale, coalesced, misses, errors, tier } = of.stats()['default']!
     t.equal(errors, 0)

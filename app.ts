@@ -1,5 +1,5 @@
 /** The table of contents: which plugins there are, how they are wired to each other, which routes there are. */
-import { randomUUID } from 'node:crypto'
+import { hash, randomUUID } from 'node:crypto'
 import cors from '@fastify/cors'
 import swaggerUi from '@fastify/swagger-ui'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
@@ -21,6 +21,7 @@ import overload from './plugins/overload.ts'
 import pageHeaders from './plugins/page-headers.ts'
 import ranking from './plugins/ranking.ts'
 import rateLimit from './plugins/rate-limit/index.ts'
+import redis from './plugins/redis.ts'
 import validation from './plugins/validation.ts'
 import healthRoutes from './routes/health.ts'
 import indexRoutes from './routes/index.ts'
@@ -81,6 +82,7 @@ export async function buildApp(config: Config, overrides: Overrides = {}): Promi
 
 async function assemble(app: FastifyInstance, config: Config, overrides: Overrides): Promise<void> {
   const { now = () => new Date() } = overrides
+  const clock = (): number => now().getTime()
   await app.register(errors)
   // Before all routes: those that are registered earlier are not counted.
   await app.register(metrics, {
@@ -105,7 +107,10 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
     exposedHeaders: ['x-request-id', 'retry-after', 'ratelimit-limit', 'ratelimit-remaining', 'ratelimit-reset']
   })
   await app.register(openapi, { title: NAME, description: pkg.description, version: pkg.version, tags: TAGS })
+  // Before those who use it, so that it closes after them.
+  await app.register(redis, { url: config.REDIS_URL })
   await app.register(rateLimit, {
+    ...(app.redis.client && { redis: app.redis.client }),
     max: config.RATE_LIMIT_RPM,
     exempt: ['/docs'],
     onStoreFailure: config.RATE_LIMIT_STORE_FAILURE,
@@ -116,8 +121,12 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
   await app.register(cache, {
     types: [...CACHE_TYPES],
     maxBytes: config.CACHE_MAX_BYTES,
+    redis: app.redis.client,
+    redisPrefix: `trading-fun:${fingerprint(config)}:`,
+    redisTimeout: config.REDIS_TIMEOUT_MS,
     // Otherwise a clock that never goes back.
-    ...(overrides.now && { now: () => now().getTime() }),
+    ...(overrides.now && { now: clock, wallClock: clock }),
+    onTierState: (state) => app.log.info({ state }, 'second tier of the cache'),
     ...meters.cache
   })
   await app.register(market, { source, ...meters.market })
@@ -177,6 +186,13 @@ async function openSource(
     now,
     log: (report) => app.log.warn(report, 'rows of a price file were dropped')
   })
+}
+
+/** Of what cached values depend on besides their keys: services that differ in it never share a value. */
+function fingerprint(config: Config): string {
+  const { MARKET_SOURCE, MARKET_DATA_DIR, YAHOO_ORIGIN, SIMULATION_SEED, RANKING_MIN_COVERAGE_PERCENT } = config
+  const parts = [MARKET_SOURCE, MARKET_DATA_DIR, YAHOO_ORIGIN, SIMULATION_SEED, RANKING_MIN_COVERAGE_PERCENT]
+  return hash('sha256', JSON.stringify([pkg.version, ...parts])).slice(0, 12)
 }
 
 /** What a model was trained on must be what it is given: these features, in this order, of prices of the same kind. */

@@ -89,6 +89,21 @@ export const ConfigSchema = Type.Object(
       maximum: 17_179_869_184,
       description: 'Bytes that the cache may hold.'
     }),
+    REDIS_URL: Type.Optional(
+      Type.String({
+        // No query: the client would take it for options of its own.
+        pattern: '^rediss?://([^\\s/?#@]*@)?[^\\s/?#@]+(/\\d{1,4})?$',
+        secret: true,
+        description:
+          'Redis or Valkey that instances share their cache in: `redis://[user:password@]host[:port][/database]`, `rediss://` for TLS. Without one each has its own memory only.'
+      })
+    ),
+    REDIS_TIMEOUT_MS: Type.Integer({
+      default: 50,
+      minimum: 1,
+      maximum: 10_000,
+      description: 'How long an answer of Redis is waited for, before the service goes on without.'
+    }),
     RANKING_TTL_SECONDS: Type.Integer({
       default: 60,
       minimum: 0,
@@ -161,6 +176,16 @@ function isRange(text: string): boolean {
   )
 }
 
+/** Whether a URL of the right form can be taken apart. */
+function isDecodable(url: string): boolean {
+  try {
+    decodeURIComponent(new URL(url).href)
+    return true
+  } catch {
+    return false
+  }
+}
+
 function describe({ instancePath, message, params }: ErrorObject, env: NodeJS.ProcessEnv): string {
   const [, name = ''] = instancePath.split('/')
   const allowed = Array.isArray(params['allowedValues']) ? `: ${params['allowedValues'].join(', ')}` : ''
@@ -183,6 +208,10 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
   for (const range of values['TRUST_PROXY'] as string[]) {
     if (!isRange(range))
       problems.push(`TRUST_PROXY=${env['TRUST_PROXY']} has ${range}, which is no address and no range`)
+  }
+  const url = values['REDIS_URL']
+  if (problems.length === 0 && typeof url === 'string' && !isDecodable(url)) {
+    problems.push('REDIS_URL has a port out of range, or a % in its password that is not written %25')
   }
   if (values['MARKET_SOURCE'] === 'csv' && values['MARKET_DATA_DIR'] === undefined) {
     problems.push('MARKET_DATA_DIR must be set for MARKET_SOURCE=csv')

@@ -5,6 +5,7 @@
  */
 import { FETCH_ERRORS, MARKET_SOURCES, UPSTREAMS } from '../domain/market.ts'
 import { RANKING_MODEL } from '../domain/ranking.ts'
+import { TIER_COMMANDS, TIER_ERRORS, TIER_RESULTS } from '../plugins/cache/index.ts'
 import { type Catalogue, pluginCatalogue } from '../plugins/metrics/index.ts'
 import type { StoreFailure } from '../plugins/rate-limit/index.ts'
 
@@ -76,6 +77,18 @@ export const catalogue = {
     labels: { cache_type: CACHE_TYPES }
   },
   cache_size_bytes: { type: 'gauge', help: 'Bytes that the cache holds.', labels: { cache_type: CACHE_TYPES } },
+  cache_tier_lookups_total: {
+    type: 'counter',
+    help: 'Lookups in Redis of what was not in memory, or not fresh there, by what they found; skipped: Redis was left alone.',
+    labels: { cache_type: CACHE_TYPES, result: TIER_RESULTS }
+  },
+  cache_tier_errors_total: {
+    type: 'counter',
+    help: 'Commands of the cache to Redis that failed; what they were for went on without.',
+    labels: { command: TIER_COMMANDS, error_type: TIER_ERRORS }
+  },
+  redis_configured: { type: 'gauge', help: '1: REDIS_URL is set; 0: the instance has its own memory only.' },
+  redis_up: { type: 'gauge', help: '1: Redis is connected; 0: it is not, or none is configured.' },
   ranking_generation_duration_seconds: {
     type: 'histogram',
     help: 'Seconds to make a ranking that was not in the cache; country custom: tickers of a client.',

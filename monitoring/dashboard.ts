@@ -61,6 +61,7 @@ const ALERTS: Readonly<Record<string, readonly string[]>> = {
   'Rate Limit Violations': ['RateLimitStorm'],
   'Data Fetch Errors': ['UpstreamFailing'],
   Circuits: ['CircuitOpen'],
+  Redis: ['RedisDown'],
   'Failed requests': ['HighErrorRate'],
   'Error budget burn': ['ErrorBudgetBurn'],
   'Response time': ['SlowResponseTime'],

@@ -11,6 +11,7 @@ import {
   type Upstream
 } from '../domain/market.ts'
 import { RANKING_MODEL } from '../domain/ranking.ts'
+import { TIER_COMMANDS, TIER_ERRORS, TIER_RESULTS, type TierEvents } from '../plugins/cache/index.ts'
 import type { Metrics } from '../plugins/metrics/index.ts'
 import type { Manifest, Run } from '../plugins/model/index.ts'
 import type { RankingMade } from '../plugins/ranking.ts'
@@ -33,7 +34,8 @@ const OPEN = { closed: 0, half_open: 0.5, open: 1 }
 /** The callbacks of each plugin's options, and `watch` for what is read rather than reported. */
 export interface Meters {
   overload: { onShed: () => void }
-  cache: Record<'onHit' | 'onStale' | 'onMiss' | 'onCoalesced', (type: string) => void>
+  cache: Record<'onHit' | 'onStale' | 'onMiss' | 'onCoalesced', (type: string) => void> &
+    Required<Pick<TierEvents, 'onTierLookup' | 'onTierError'>>
   upstream: (name: Upstream) => { onRetry: () => void; onState: (state: 'closed' | 'half_open' | 'open') => void }
   market: { onFetch: (source: MarketSourceName, seconds: number, errors: readonly FetchError[]) => void }
   model: { onRun: (manifest: Manifest, run: Run) => void }
@@ -49,6 +51,12 @@ export function createMeters(metrics: Metrics): Meters {
   for (const name of MISNAMED) metrics.registry.removeSingleMetric(name)
   const hits = bind(CACHE_TYPES, (cache_type) => m.cache_hits_total.labels({ cache_type }))
   const misses = bind(CACHE_TYPES, (cache_type) => m.cache_misses_total.labels({ cache_type }))
+  const tierLookups = bind(CACHE_TYPES, (cache_type) =>
+    bind(TIER_RESULTS, (result) => m.cache_tier_lookups_total.labels({ cache_type, result }))
+  )
+  const tierErrors = bind(TIER_COMMANDS, (command) =>
+    bind(TIER_ERRORS, (error_type) => m.cache_tier_errors_total.labels({ command, error_type }))
+  )
   const fetches = bind(MARKET_SOURCES, (source) => ({
     seconds: m.data_fetch_duration_seconds.labels({ source }),
     errors: bind(FETCH_ERRORS, (error_type) => m.data_fetch_errors_total.labels({ source, error_type }))
@@ -74,7 +82,14 @@ export function createMeters(metrics: Metrics): Meters {
   return {
     overload: { onShed: () => shed.inc() },
     // Answered at once is a hit, made to wait is a miss.
-    cache: { onHit, onStale, onMiss, onCoalesced: onMiss },
+    cache: {
+      onHit,
+      onStale,
+      onMiss,
+      onCoalesced: onMiss,
+      onTierLookup: (type, result) => tierLookups[type]![result]!.inc(),
+      onTierError: (_type, command, kind) => tierErrors[command]![kind]!.inc()
+    },
     upstream(name) {
       const retries = m.upstream_retries_total.labels({ upstream: name })
       const open = m.upstream_circuit_open.labels({ upstream: name })
@@ -109,6 +124,9 @@ export function createMeters(metrics: Metrics): Meters {
     watch(app, about) {
       m.system_info.labels(about).set(1)
       m.openai_configured.labels({}).set(0)
+      m.redis_configured.labels({}).set(Number(app.redis.status !== 'not_used'))
+      const up = m.redis_up.labels({})
+      m.redis_up.onCollect(() => up.set(Number(app.redis.status === 'connected')))
       const loaded = m.model_loaded.labels({})
       m.model_loaded.onCollect(() => loaded.set(Number(app.model.names.includes(RANKING_MODEL))))
       const storeUp = m.rate_limit_store_up.labels({})

@@ -425,6 +425,32 @@ export const details: readonly Row[] = [
         unit: 'bytes',
         show: 'stacked',
         queries: [{ kind: 'value', metric: 'cache_size_bytes', over: 'sum', by: ['cache_type'] }]
+      },
+      {
+        title: 'Lookups in Redis',
+        description:
+          'What Redis was asked because memory had nothing fresh, by what it had. Skipped: it was left alone because it failed. Nothing without REDIS_URL.',
+        unit: 'per second',
+        show: 'stacked',
+        queries: [{ kind: 'rate', metric: 'cache_tier_lookups_total', by: ['result'] }]
+      },
+      {
+        title: 'Redis errors',
+        description:
+          'Commands of the cache that failed. Requests go on without Redis, and load what it would have had.',
+        unit: 'per minute',
+        show: 'stacked',
+        queries: [{ kind: 'rate', metric: 'cache_tier_errors_total', by: ['command', 'error_type'], per: 'minute' }]
+      },
+      {
+        title: 'Redis',
+        description: 'How many instances are connected, of those that have a REDIS_URL. RedisDown watches it.',
+        unit: 'count',
+        show: 'lines',
+        queries: [
+          { kind: 'value', metric: 'redis_configured', over: 'sum', legend: 'configured' },
+          { kind: 'value', metric: 'redis_up', over: 'sum', legend: 'connected' }
+        ]
       }
     ]
   },

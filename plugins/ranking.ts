@@ -177,13 +177,16 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
     return found
   }
 
+  function keyOf(name: string): string {
+    // The file itself: instances that share a cache may have different ones of the same version.
+    const { version, sha256 } = model.serving(RANKING_MODEL).manifest
+    // Prices change with the day: rankings of two days are never compared.
+    return `${version}:${sha256.slice(0, 12)}:${now().toISOString().slice(0, 10)}:${name}`
+  }
+
   async function ofUniverse(country: string): Promise<CacheEntry<Ranking>> {
     const universe = market.universe(country)
-    const { version } = model.serving(RANKING_MODEL).manifest
-    // Prices change with the day: rankings of two days are never compared.
-    const day = now().toISOString().slice(0, 10)
-    const key = `${version}:${day}:${country}`
-    return cache.wrap<Ranking>('ranking', key, policy, async () => make(universe.symbols, country))
+    return cache.wrap<Ranking>('ranking', keyOf(country), policy, async () => make(universe.symbols, country))
   }
 
   function extrapolations(vector: Float32Array): Warned[] {
@@ -200,9 +203,7 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
   }
 
   async function predict(symbol: string): Promise<CacheEntry<TickerPrediction>> {
-    const { version } = model.serving(RANKING_MODEL).manifest
-    const key = `${version}:${now().toISOString().slice(0, 10)}:${symbol}`
-    const entry = await cache.wrap('prediction', key, predictionPolicy, async () => makePrediction(symbol))
+    const entry = await cache.wrap('prediction', keyOf(symbol), predictionPolicy, async () => makePrediction(symbol))
     const { value } = entry
     if (!('reason' in value)) return { ...entry, value }
     throw value.reason === 'short_history'

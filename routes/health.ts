@@ -27,8 +27,8 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
             openai_configured: Type.Boolean(),
             openai_model: MaybeText,
             openai_available: Type.Boolean(),
-            cache_backend: Type.String(),
-            redis_status: Type.String(),
+            cache_backend: Type.Union([Type.Literal('in-memory'), Type.Literal('redis')]),
+            redis_status: Type.Union([Type.Literal('not_used'), Type.Literal('connected'), Type.Literal('error')]),
             api_healthy: Type.Boolean()
           })
         }
@@ -42,8 +42,8 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
       openai_configured: false,
       openai_model: null,
       openai_available: false,
-      cache_backend: 'in-memory',
-      redis_status: 'not_used',
+      cache_backend: fastify.redis.client ? ('redis' as const) : ('in-memory' as const),
+      redis_status: fastify.redis.status,
       api_healthy: fastify.health.failing().length === 0
     })
   )
@@ -87,5 +87,5 @@ export default fp(health, {
   name: 'health-routes',
   fastify: '5.x',
   encapsulate: true,
-  decorators: { fastify: ['health', 'model'] }
+  decorators: { fastify: ['health', 'model', 'redis'] }
 })

@@ -2,6 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
 import fp from 'fastify-plugin'
 import { RANKING_MODEL } from '../domain/ranking.ts'
+import type { CacheStats as Figures, TierStats } from '../plugins/cache/index.ts'
 import { Finite } from '../schemas/finite.ts'
 import { MaybeNumber } from '../schemas/market.ts'
 import { problems } from '../schemas/problem.ts'
@@ -30,7 +31,18 @@ const CacheStats = Type.Object({
   errors: Count,
   rescued: Count,
   evictions: Count,
-  oversized: Count
+  oversized: Count,
+  tier: Type.Optional(
+    Type.Object(
+      {
+        lookups: Type.Record(Type.String(), Count, { description: 'By what they found.' }),
+        errors: Type.Record(Type.String(), Count, { description: 'Commands that failed, by reason.' }),
+        writes: Count,
+        oversized: Count
+      },
+      { description: 'The same type in Redis, if there is one.' }
+    )
+  )
 })
 
 export interface MetricsRoutesOptions {
@@ -67,6 +79,9 @@ const metrics: FastifyPluginAsyncTypebox<MetricsRoutesOptions> = async (fastify,
             cache_stats: Type.Object({
               backend: Type.String(),
               in_memory_keys: Count,
+              redis_hits: Type.Optional(Count),
+              redis_misses: Type.Optional(Count),
+              redis_errors: Type.Optional(Count),
               types: Type.Record(Type.String(), CacheStats)
             }),
             rate_limiter_stats: Type.Object({
@@ -101,8 +116,9 @@ const metrics: FastifyPluginAsyncTypebox<MetricsRoutesOptions> = async (fastify,
       const { rss, heapUsed } = process.memoryUsage()
       return {
         cache_stats: {
-          backend: 'in-memory',
+          backend: fastify.redis.client ? 'redis' : 'in-memory',
           in_memory_keys: Object.values(types).reduce((sum, { entries }) => sum + entries, 0),
+          ...(fastify.redis.client && redisStats(types)),
           types
         },
         rate_limiter_stats: {
@@ -123,9 +139,20 @@ const metrics: FastifyPluginAsyncTypebox<MetricsRoutesOptions> = async (fastify,
   )
 }
 
+/** Lookups that found a value, those that found none, and commands that failed, over all types; they all have a second tier. */
+function redisStats(types: Record<string, Figures>): Record<'redis_hits' | 'redis_misses' | 'redis_errors', number> {
+  const tiers = Object.values(types).map(({ tier }) => tier!)
+  const sum = (figure: (tier: TierStats) => number): number => tiers.reduce((total, tier) => total + figure(tier), 0)
+  return {
+    redis_hits: sum(({ lookups }) => lookups.hit + lookups.stale),
+    redis_misses: sum(({ lookups }) => lookups.miss + lookups.corrupt),
+    redis_errors: sum(({ errors }) => errors.timeout + errors.connection + errors.reply)
+  }
+}
+
 export default fp(metrics, {
   name: 'metrics-routes',
   fastify: '5.x',
   encapsulate: true,
-  decorators: { fastify: ['metrics', 'cache', 'model', 'rateLimiter'] }
+  decorators: { fastify: ['metrics', 'cache', 'model', 'rateLimiter', 'redis'] }
 })

@@ -5,7 +5,7 @@ import { ConfigError, ConfigSchema, loadConfig } from '../config.ts'
 t.test('every setting has a description, and a default unless it may be absent', async (t) => {
   for (const [name, schema] of Object.entries(ConfigSchema.properties)) {
     t.ok(schema.description, name)
-    t.equal('default' in schema, !['MARKET_DATA_DIR', 'METRICS_TOKEN'].includes(name), name)
+    t.equal('default' in schema, !['MARKET_DATA_DIR', 'METRICS_TOKEN', 'REDIS_URL'].includes(name), name)
   }
 })
 
@@ -76,6 +76,25 @@ t.test('every wrong setting is named at once', async (t) => {
   t.notMatch(error.message, 'hunter2', 'a secret is not repeated')
   t.equal(error.code, 'TF_ERR_CONFIG')
   t.match(error.message, /^Invalid configuration:\n {2}\S/)
+})
+
+t.test("Redis' address is a URL that can be taken apart, and never repeated", async (t) => {
+  for (const url of ['redis://localhost', 'rediss://user:p%25w@[::1]:6380/15'])
+    t.equal(loadConfig({ REDIS_URL: url }).REDIS_URL, url)
+  t.equal('REDIS_URL' in loadConfig({ REDIS_URL: '' }), false)
+  for (const bad of [
+    'localhost:6379',
+    'http://localhost',
+    'redis://',
+    'redis://hunter2@h?enableOfflineQueue=true',
+    'redis://h/database',
+    'redis://:hunter2@h:99999',
+    'redis://:hunter2%@h'
+  ]) {
+    const error = t.throws(() => loadConfig({ REDIS_URL: bad }))
+    t.match(error, { problems: [/^REDIS_URL (must match pattern|has a port)/] }, bad)
+    t.notMatch(String(error), 'hunter2')
+  }
 })
 
 t.test('proxies are addresses, ranges or names of ranges', async (t) => {

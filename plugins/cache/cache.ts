@@ -1,86 +1,8 @@
 import { LRUCache } from 'lru-cache'
+import type { Cache, CacheEntry, CacheEvents, CachePolicy, CacheStats } from './contract.ts'
 import { TF_ERR_CACHE_POLICY, TF_ERR_CACHE_TIMEOUT, TF_ERR_CACHE_TYPE } from './errors.ts'
 import { type DeepReadonly, snapshot } from './snapshot.ts'
-
-/** How long a value serves. Durations are milliseconds, at most a year. */
-export interface CachePolicy<T> {
-  /**
-   * A value is fresh while it is younger than this. A function decides by the value: less for a negative or a partial
-   * one, for instance. 0: those who wait get the value, nothing is kept.
-   */
-  ttl: number | ((value: T) => number)
-  /** For so long after its ttl a value is still answered at once, while one load runs behind it. Default 0. */
-  staleWhileRevalidate?: number
-  /** For so long after its ttl a value is answered if the load fails. Default 0. */
-  staleIfError?: number
-  /** 0 to 1: up to this part is taken off the ttl at random, so that entries made together end apart. Default 0. */
-  jitter?: number
-  /** How long a load is waited for, at most ten minutes; without an end, one lost answer would block its key. Default 30,000. */
-  timeout?: number
-}
-
-/** An answer of the cache. */
-export interface CacheEntry<T> {
-  /** Deeply frozen. */
-  readonly value: DeepReadonly<T>
-  /** Whole milliseconds since the value was loaded; 0 for those who waited for the load. */
-  readonly age: number
-  /** Older than its ttl: it is being revalidated, or that has failed. */
-  readonly stale: boolean
-}
-
-/** The figures of one cache type, counted from the start but for `entries` and `bytes`. */
-export interface CacheStats {
-  /** Entries held now. */
-  entries: number
-  /** Bytes held now: keys in UTF-8, values as JSON in UTF-8. */
-  bytes: number
-  /** Calls answered by a fresh entry. Counted as a call comes in: hits + stale + coalesced + misses = calls. */
-  hits: number
-  /** Calls answered at once by an entry past its ttl. */
-  stale: number
-  /** Calls that joined a load under way. */
-  coalesced: number
-  /** Calls that started a load and waited for it. */
-  misses: number
-  /** Misses and coalesced calls whose load failed and that got the old value by `staleIfError`. */
-  rescued: number
-  /** Loads started: misses and revalidations. */
-  loads: number
-  /** Loads that failed. */
-  errors: number
-  /** Entries that had to make room. */
-  evictions: number
-  /** Values too large to keep. */
-  oversized: number
-}
-
-/** What happens, by cache type. Each call of `wrap` is exactly one of hit, stale, coalesced and miss. */
-export interface CacheEvents {
-  onHit?: (type: string) => void
-  onStale?: (type: string) => void
-  onCoalesced?: (type: string) => void
-  onMiss?: (type: string) => void
-  onEvict?: (type: string) => void
-  onLoadError?: (type: string, error: unknown) => void
-}
-
-export interface Cache {
-  /**
-   * The value of `key`, held or from `load`. One load at a time runs for a type and key: all who wait for it get its
-   * value or its error, and of an error nothing is kept.
-   *
-   * @throws what `load` throws; TF_ERR_CACHE_TIMEOUT; TF_ERR_CACHE_TYPE; TF_ERR_CACHE_POLICY naming the field and its
-   * bound; TF_ERR_CACHE_VALUE if the value is not plain JSON data
-   */
-  wrap<T>(type: string, key: string, policy: CachePolicy<T>, load: () => Promise<T>): Promise<CacheEntry<T>>
-  /** Drops an entry. A load under way still answers those who wait for it, but its value is not kept. @throws TF_ERR_CACHE_TYPE */
-  delete(type: string, key: string): void
-  /** Drops the entries of a type, or all, each as `delete` does. @throws TF_ERR_CACHE_TYPE */
-  clear(type?: string): void
-  /** By cache type; every type is there from the start. */
-  stats(): Record<string, CacheStats>
-}
+import type { Tier, TierEvents } from './tier.ts'
 
 /** All settings of a cache; the defaults are the plugin's. */
 export interface CacheSettings {
@@ -92,6 +14,8 @@ export interface CacheSettings {
   random: () => number
   /** Told of a failed load that no caller hears of, because all were answered by a stale entry. */
   onSwallowed: (type: string, error: unknown) => void
+  /** Behind the memory. */
+  tier: Tier | undefined
 }
 
 const YEAR = 365 * 24 * 3_600_000
@@ -106,14 +30,22 @@ interface Held {
   freshUntil: number
 }
 
+/** One lookup in the second tier, and one load unless that finds a fresh value; for all who wait for a key. */
+interface Flight {
+  /** What the second tier had, fresh or stale, if that is newer than what is in memory. Never rejects; undefined without a tier. */
+  found: Promise<Held | undefined> | undefined
+  done: Promise<Held>
+}
+
 /**
- * A cache in memory. lru-cache keeps order and bounds. Time is kept here: its own ttl reads the clock at most once a
- * millisecond, by a timer, is still fresh at exactly the ttl, and its allowStale has no limit. Events must not throw.
+ * A cache in memory, and what can be behind it. lru-cache keeps order and bounds. Time is kept here: its own ttl reads the
+ * clock at most once a millisecond, by a timer, is still fresh at exactly the ttl, and its allowStale has no limit. Events
+ * must not throw.
  */
-export function createCache(settings: CacheSettings, events: Required<CacheEvents>): Cache {
-  const { now, random } = settings
+export function createCache(settings: CacheSettings, events: Required<Omit<CacheEvents, keyof TierEvents>>): Cache {
+  const { now, random, tier } = settings
   const figures = new Map(settings.types.map((type) => [type, zero()]))
-  const flights = new Map<string, Promise<unknown>>()
+  const flights = new Map<string, Flight>()
   const store = new LRUCache<string, Held>({
     max: settings.maxEntries,
     maxSize: settings.maxBytes,
@@ -154,8 +86,8 @@ export function createCache(settings: CacheSettings, events: Required<CacheEvent
     if (held && now() < held.freshUntil + staleWhileRevalidate) {
       figure.stale++
       events.onStale(type)
-      if (!underway) start(type, key, policy, load).catch((error: unknown) => settings.onSwallowed(type, error))
-      return entryOf(held, true)
+      if (!underway) swallow(start(type, key, policy, load))
+      return entryOf<T>(held, true)
     }
 
     if (underway) {
@@ -165,34 +97,62 @@ export function createCache(settings: CacheSettings, events: Required<CacheEvent
       figure.misses++
       events.onMiss(type)
     }
+    const flight = underway ?? start(type, key, policy, load)
+    const old = (flight.found && (await flight.found)) ?? held
+    if (old && now() < old.freshUntil + staleWhileRevalidate) {
+      if (!underway) swallow(flight)
+      return entryOf<T>(old, now() >= old.freshUntil)
+    }
     try {
-      const value = await (underway ?? start(type, key, policy, load))
-      return { value: value as DeepReadonly<T>, age: 0, stale: false }
+      return entryOf<T>(await flight.done, false)
     } catch (error) {
-      if (!held || now() >= held.freshUntil + staleIfError) throw error
+      if (!old || now() >= old.freshUntil + staleIfError) throw error
       figure.rescued++
       if (!underway) settings.onSwallowed(type, error)
-      return entryOf(held, true)
+      return entryOf<T>(old, true)
+    }
+
+    function swallow({ done }: Flight): void {
+      done.catch((error: unknown) => settings.onSwallowed(type, error))
     }
   }
 
-  function start<T>(type: string, key: string, policy: CachePolicy<T>, load: () => Promise<T>): Promise<unknown> {
+  function start<T>(type: string, key: string, policy: CachePolicy<T>, load: () => Promise<T>): Flight {
     const id = idOf(type, key)
     const figure = figureOf(type)
-    figure.loads++
-    const flight = run()
+    // What may not be kept is not looked for elsewhere.
+    const behind = policy.ttl === 0 ? undefined : tier
+    const found = behind && search(behind)
+    const flight: Flight = { found, done: run() }
     flights.set(id, flight)
     return flight
 
-    async function run(): Promise<unknown> {
+    async function search(where: Tier): Promise<Held | undefined> {
+      const there = await where.get(type, key)
+      if (!there) return undefined
+      const loadedAt = now() - there.age
+      const known = store.peek(id)
+      if (known && known.loadedAt >= loadedAt) return undefined
+      const bytes = Buffer.byteLength(key) + there.bytes
+      const item: Held = { type, value: there.value, bytes, loadedAt, freshUntil: loadedAt + there.ttl }
+      if (flights.get(id) === flight) hold(id, item)
+      return item
+    }
+
+    async function run(): Promise<Held> {
+      const there = found && (await found)
+      if (there && now() < there.freshUntil) {
+        land()
+        return there
+      }
       const { ttl, jitter = 0, timeout = DEFAULT_TIMEOUT } = policy
+      figure.loads++
       try {
         // In a turn of its own: `flight` is set by then, even for a `load` that throws at once.
         const loaded = await inTime(Promise.resolve().then(load), timeout)
         const fresh = typeof ttl === 'function' ? inBounds('ttl', ttl(loaded), YEAR) : ttl
         const value = snapshot(loaded)
-        if (land()) keep(type, key, value, fresh * (1 - jitter * random()))
-        return value
+        return keep(value, fresh * (1 - jitter * random()))
       } catch (error) {
         land()
         figure.errors++
@@ -201,27 +161,41 @@ export function createCache(settings: CacheSettings, events: Required<CacheEvent
       }
     }
 
+    function keep(value: unknown, fresh: number): Held {
+      const json = JSON.stringify(value)
+      const bytes = Buffer.byteLength(key) + Buffer.byteLength(json)
+      const loadedAt = now()
+      const item: Held = { type, value, bytes, loadedAt, freshUntil: loadedAt + fresh }
+      if (!land()) return item
+      const { staleWhileRevalidate = 0, staleIfError = 0 } = policy
+      // The value before this one has had its day, even if this one is not kept.
+      if (fresh === 0) {
+        store.delete(id)
+        behind?.delete(type, key)
+      } else if (hold(id, item)) {
+        behind?.set(type, key, { json, ttl: fresh, life: fresh + Math.max(staleWhileRevalidate, staleIfError) })
+      }
+      return item
+    }
+
     /** False if `delete` or `clear` came in between. */
     function land(): boolean {
       return flights.get(id) === flight && flights.delete(id)
     }
   }
 
-  function keep(type: string, key: string, value: unknown, fresh: number): void {
-    const id = idOf(type, key)
-    // The value before this one has had its day, even if this one is not kept.
+  /** False if it is too large. Either way it takes the place of what was there. */
+  function hold(id: string, item: Held): boolean {
+    const figure = figureOf(item.type)
     store.delete(id)
-    if (fresh === 0) return
-    const figure = figureOf(type)
-    const bytes = Buffer.byteLength(key) + Buffer.byteLength(JSON.stringify(value))
-    if (bytes > settings.maxEntryBytes) {
+    if (item.bytes > settings.maxEntryBytes) {
       figure.oversized++
-      return
+      return false
     }
-    const loadedAt = now()
-    store.set(id, { type, value, bytes, loadedAt, freshUntil: loadedAt + fresh })
+    store.set(id, item)
     figure.entries++
-    figure.bytes += bytes
+    figure.bytes += item.bytes
+    return true
   }
 
   // A type and key stand for one kind of value: what `load` made earlier is what it makes now.
@@ -229,7 +203,7 @@ export function createCache(settings: CacheSettings, events: Required<CacheEvent
     return { value: held.value as DeepReadonly<T>, age: Math.floor(now() - held.loadedAt), stale }
   }
 
-  function drop(id: string): void {
+  function forget(id: string): void {
     store.delete(id)
     flights.delete(id)
   }
@@ -244,15 +218,20 @@ export function createCache(settings: CacheSettings, events: Required<CacheEvent
     wrap,
     delete: (type, key) => {
       figureOf(type)
-      drop(idOf(type, key))
+      forget(idOf(type, key))
+      tier?.delete(type, key)
     },
     clear: (type) => {
       if (type !== undefined) figureOf(type)
       for (const id of [...store.keys(), ...flights.keys()]) {
-        if (type === undefined || id.startsWith(idOf(type, ''))) drop(id)
+        if (type === undefined || id.startsWith(idOf(type, ''))) forget(id)
       }
     },
-    stats: () => Object.fromEntries(Array.from(figures, ([type, figure]) => [type, { ...figure }]))
+    stats: () =>
+      Object.fromEntries(
+        Array.from(figures, ([type, figure]) => [type, { ...figure, ...(tier && { tier: tier.stats(type) }) }])
+      ),
+    tierState: () => tier?.state()
   })
 }
 

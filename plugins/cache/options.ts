@@ -1,6 +1,7 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import { TF_ERR_CACHE_OPTIONS } from './errors.ts'
+import type { RedisClient } from './tier.ts'
 
 /** The plain options with their defaults; the README's table is checked against it. */
 export const CacheOptionsSchema = Type.Object(
@@ -28,6 +29,24 @@ export const CacheOptionsSchema = Type.Object(
       maximum: 1_000_000,
       default: 10_000,
       description: 'Bound on the number of entries, of all types together.'
+    }),
+    redisPrefix: Type.String({
+      pattern: '^\\S{1,200}$',
+      default: 'cache:',
+      description: 'Before all keys in Redis. Whoever shares it shares the values: put in it whatever they depend on.'
+    }),
+    redisTimeout: Type.Integer({
+      minimum: 1,
+      maximum: 10_000,
+      default: 50,
+      description: 'Milliseconds that a command to Redis is waited for.'
+    }),
+    maxRedisEntryBytes: Type.Integer({
+      minimum: 1,
+      maximum: 2 ** 29,
+      default: 2 ** 20,
+      description:
+        'Bound on the bytes of one entry in Redis, besides `maxEntryBytes`: a larger one is neither sent nor received.'
     })
   },
   { additionalProperties: false }
@@ -52,4 +71,12 @@ export function checkFunctions(functions: Record<string, unknown>): void {
   for (const [name, given] of Object.entries(functions)) {
     if (given !== undefined && typeof given !== 'function') throw new TF_ERR_CACHE_OPTIONS(`${name}: Expected function`)
   }
+}
+
+/** A client of another kind would only be noticed as a tier that never answers. */
+export function checkClient(client: RedisClient): RedisClient {
+  for (const method of ['getrangeBuffer', 'pttl', 'set', 'del'] as const) {
+    if (typeof client[method] !== 'function') throw new TF_ERR_CACHE_OPTIONS(`redis.${method}: Expected function`)
+  }
+  return client
 }

@@ -20,6 +20,22 @@ t.test('a stale answer is a hit, and counted as stale too', async (t) => {
   })
 })
 
+t.test('what Redis was asked, and what failed', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(metrics, { endpoint: '/prometheus' })
+  const { cache } = createMeters(app.metrics)
+  cache.onTierLookup('ranking', 'hit')
+  cache.onTierLookup('ranking', 'corrupt')
+  cache.onTierError('ranking', 'set', 'timeout')
+  t.match(await scrape(app), {
+    'cache_tier_lookups_total{cache_type="ranking",result="hit"}': 1,
+    'cache_tier_lookups_total{cache_type="ranking",result="corrupt"}': 1,
+    'cache_tier_lookups_total{cache_type="ranking",result="miss"}': 0,
+    'cache_tier_errors_total{command="set",error_type="timeout"}': 1
+  })
+})
+
 t.test('requests that are shed are counted', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())

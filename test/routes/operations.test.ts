@@ -29,6 +29,27 @@ t.test('health: alive, ready, and not ready while draining', async (t) => {
   t.equal((await app.inject('/prometheus')).statusCode, 200, 'one more scrape is possible')
 })
 
+t.test('a Redis that is not there is said, and no reason not to be ready', async (t) => {
+  // Nobody listens there: the port of echo is not for programs without privileges.
+  const app = await build(t, { REDIS_URL: 'redis://127.0.0.1:7' })
+  t.match((await app.inject('/health')).json(), { cache_backend: 'redis', redis_status: 'error', api_healthy: true })
+  t.same((await app.inject('/health/ready')).json(), { status: 'ready' })
+  t.equal((await app.inject('/ranking?country=Japan')).statusCode, 200)
+  t.match((await app.inject('/metrics')).json().cache_stats, {
+    backend: 'redis',
+    in_memory_keys: 1,
+    redis_hits: 0,
+    redis_misses: 0,
+    redis_errors: 0,
+    types: { ranking: { tier: { lookups: { skipped: 1, hit: 0 }, writes: 0 } } }
+  })
+  t.match(await scrape(app), {
+    redis_configured: 1,
+    redis_up: 0,
+    'cache_tier_lookups_total{cache_type="ranking",result="skipped"}': 1
+  })
+})
+
 t.test('models: what is served, and every version with its figures', async (t) => {
   const app = await build(t)
   const { current_model, available_models } = (await app.inject('/models')).json()
@@ -154,6 +175,8 @@ t.test('metrics can be asked for by the beginnings of their names', async (t) =>
     'cache_misses_total',
     'cache_size_bytes',
     'cache_stale_total',
+    'cache_tier_errors_total',
+    'cache_tier_lookups_total',
     'model_loaded'
   ])
   const [{ series }] = (await app.inject('/metrics?name=ranking_tickers')).json().metrics

@@ -5,9 +5,10 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 export DEBIAN_FRONTEND=noninteractive
 
-if ! command -v prometheus prometheus-alertmanager docker-compose >/dev/null; then
+# Asked for several names, `command -v` is content with one.
+if ! (for name in prometheus prometheus-alertmanager docker-compose redis-server; do command -v $name >/dev/null || exit 1; done); then
   apt-get update -qq
-  apt-get install -y -qq --no-install-recommends prometheus prometheus-alertmanager docker-compose
+  apt-get install -y -qq --no-install-recommends prometheus prometheus-alertmanager docker-compose redis-server
 fi
 
 if [ ! -x "$here/.prometheus-3/prometheus" ]; then

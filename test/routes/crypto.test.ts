@@ -54,7 +54,7 @@ t.test(
     t.equal(body.ranking.length, 50)
     const all = (await app.inject('/crypto/ranking?limit=250')).json()
     t.equal(all.ranking.length, 250)
-    t.same(body.ranking, all.ranking.slice(0, 50))
+    t.equal(ids(body).join(), ids(all).slice(0, 50).join())
     const rows: Row[] = all.ranking
     t.same(
       rows,
@@ -113,8 +113,8 @@ t.test('a wrong question is a 400 that names the field', async (t) => {
     ['/crypto/details/..%2Fping', 'FST_ERR_VALIDATION', /id/]
   ] as const) {
     const reply = await app.inject(url)
-    t.equal(reply.statusCode, 400, url)
-    t.match(reply.json(), { code, detail }, url)
+    t.equal(reply.statusCode, 400, url.slice(0, 60))
+    t.match(reply.json(), { code, detail }, url.slice(0, 60))
   }
 })
 
@@ -317,10 +317,13 @@ t.test('that a coin does not exist is known for a minute, and with a ttl of 0 no
   now = new Date(NOW.getTime() + 59_000)
   t.equal((await app.inject('/crypto/details/nope')).statusCode, 404)
   t.equal(asked, 1)
+  now = new Date(NOW.getTime() + 61_000)
+  t.equal((await app.inject('/crypto/details/nope')).statusCode, 404)
+  t.equal(asked, 2)
   const keepsNothing = await build(t, { COINS_TTL_SECONDS: '0' }, { coinSource })
   await keepsNothing.inject('/crypto/details/nope')
   await keepsNothing.inject('/crypto/details/nope')
-  t.equal(asked, 3)
+  t.equal(asked, 4)
 })
 
 t.test('a search whose find has no market is not found', async (t) => {

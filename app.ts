@@ -4,6 +4,7 @@ import cors from '@fastify/cors'
 import swaggerUi from '@fastify/swagger-ui'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import type { Config } from './config.ts'
+import type { CoinSource } from './domain/coins.ts'
 import { FEATURES } from './domain/features.ts'
 import type { MarketSource } from './domain/market.ts'
 import { RANKING_MODEL } from './domain/ranking.ts'
@@ -11,6 +12,7 @@ import { CACHE_TYPES } from './monitoring/catalogue.ts'
 import { type Meters, createMeters } from './monitoring/meters.ts'
 import pkg from './package.json' with { type: 'json' }
 import cache from './plugins/cache/index.ts'
+import coins from './plugins/coins.ts'
 import errors, { clientErrorHandler, frameworkErrors, notFound } from './plugins/errors.ts'
 import health from './plugins/health.ts'
 import market from './plugins/market.ts'
@@ -23,6 +25,7 @@ import ranking from './plugins/ranking.ts'
 import rateLimit from './plugins/rate-limit/index.ts'
 import redis from './plugins/redis.ts'
 import validation from './plugins/validation.ts'
+import cryptoRoutes from './routes/crypto.ts'
 import healthRoutes from './routes/health.ts'
 import indexRoutes from './routes/index.ts'
 import metricsRoutes from './routes/metrics.ts'
@@ -30,7 +33,10 @@ import modelsRoutes from './routes/models.ts'
 import predictionsRoutes from './routes/predictions.ts'
 import rankingRoutes from './routes/ranking.ts'
 import tickersRoutes from './routes/tickers.ts'
+import { COINGECKO_PLANS, coingeckoSource } from './sources/coingecko.ts'
 import { openCsvSource } from './sources/csv.ts'
+import { createQuota } from './sources/quota.ts'
+import { simulatedCoinSource } from './sources/simulated-coins.ts'
 import { simulatedSource } from './sources/simulated.ts'
 import { createUpstream } from './sources/upstream.ts'
 import { yahooSource } from './sources/yahoo.ts'
@@ -40,6 +46,8 @@ export interface Overrides {
   logger?: FastifyServerOptions['logger']
   /** Instead of the configured source. */
   source?: MarketSource
+  /** Instead of the configured source of coins. */
+  coinSource?: CoinSource
   /** Instead of onnxruntime-node. */
   openSession?: OpenSession
   /** The clock. */
@@ -48,6 +56,8 @@ export interface Overrides {
 
 const NAME = 'Trading Fun API'
 const MEBIBYTE = 1024 * 1024
+/** One in so many requests of the coin source's quota is kept for the list of all coins. */
+const COIN_LIST_SHARE = 5
 
 /**
  * The whole service, ready to `inject` or `listen`. What it opened is closed again if the boot fails.
@@ -130,6 +140,11 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
     ...meters.cache
   })
   await app.register(market, { source, ...meters.market })
+  await app.register(coins, {
+    source: overrides.coinSource ?? openCoinSource(app, config, now, meters),
+    ttl: config.COINS_TTL_SECONDS * 1000,
+    ...meters.coins
+  })
   await app.register(model, {
     repository: config.MODEL_DIR,
     refuse: (manifest) => refusal(manifest, source, config),
@@ -156,6 +171,7 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
   await app.register(predictionsRoutes)
   await app.register(rankingRoutes)
   await app.register(tickersRoutes, { ttl: config.QUOTE_TTL_SECONDS * 1000 })
+  await app.register(cryptoRoutes)
   await app.register(modelsRoutes)
   await app.register(healthRoutes)
   await app.register(metricsRoutes, { requestsPerMinute: config.RATE_LIMIT_RPM })
@@ -191,8 +207,29 @@ async function openSource(
 /** Of what cached values depend on besides their keys: services that differ in it never share a value. */
 function fingerprint(config: Config): string {
   const { MARKET_SOURCE, MARKET_DATA_DIR, YAHOO_ORIGIN, SIMULATION_SEED, RANKING_MIN_COVERAGE_PERCENT } = config
-  const parts = [MARKET_SOURCE, MARKET_DATA_DIR, YAHOO_ORIGIN, SIMULATION_SEED, RANKING_MIN_COVERAGE_PERCENT]
-  return hash('sha256', JSON.stringify([pkg.version, ...parts])).slice(0, 12)
+  const market = [MARKET_SOURCE, MARKET_DATA_DIR, YAHOO_ORIGIN, SIMULATION_SEED, RANKING_MIN_COVERAGE_PERCENT]
+  const coins = [config.COIN_SOURCE, config.COINGECKO_PLAN, config.COINGECKO_ORIGIN]
+  return hash('sha256', JSON.stringify([pkg.version, market, coins])).slice(0, 12)
+}
+
+function openCoinSource(app: FastifyInstance, config: Config, now: () => Date, meters: Meters): CoinSource {
+  if (config.COIN_SOURCE === 'simulated') {
+    app.log.warn({ seed: config.SIMULATION_SEED }, 'coins are simulated: set COIN_SOURCE for real ones')
+    return simulatedCoinSource({ seed: config.SIMULATION_SEED, now })
+  }
+  const { origin, header } = COINGECKO_PLANS[config.COINGECKO_PLAN]
+  const upstream = createUpstream({
+    name: 'coingecko',
+    origin: config.COINGECKO_ORIGIN ?? origin,
+    headers: {
+      'user-agent': `${pkg.name}/${pkg.version}`,
+      ...(config.COINGECKO_API_KEY !== undefined && { [header]: config.COINGECKO_API_KEY })
+    },
+    quota: createQuota(config.COINGECKO_RPM),
+    ...meters.upstream('coingecko')
+  })
+  app.addHook('onClose', async () => upstream.close())
+  return coingeckoSource({ upstream, reserve: Math.ceil(config.COINGECKO_RPM / COIN_LIST_SHARE) })
 }
 
 /** What a model was trained on must be what it is given: these features, in this order, of prices of the same kind. */
@@ -208,6 +245,7 @@ const TAGS = [
   { name: 'rankings', description: 'Universes and their order' },
   { name: 'predictions', description: 'One stock, or one feature vector' },
   { name: 'tickers', description: 'Names, prices and ranges' },
+  { name: 'crypto', description: 'Coins, and their momentum' },
   { name: 'models', description: 'What predicts, and what it is worth' },
   { name: 'operations', description: 'Health, metrics, self-description' }
 ]

@@ -42,6 +42,40 @@ export const ConfigSchema = Type.Object(
       pattern: '^https?://[^/\\s]+$',
       description: 'Where `MARKET_SOURCE=yahoo` asks: Yahoo itself, or a proxy of your own.'
     }),
+    COIN_SOURCE: oneOf(['simulated', 'coingecko'], {
+      default: 'simulated',
+      description: '`simulated`: 250 invented markets of real coins. `coingecko`: CoinGecko, over the network.'
+    }),
+    COINGECKO_PLAN: oneOf(['demo', 'pro'], {
+      default: 'demo',
+      description: 'Whose API and key: `demo` also without a key, `pro` needs one.'
+    }),
+    COINGECKO_API_KEY: Type.Optional(
+      Type.String({
+        pattern: '^[\\x21-\\x7e]+$',
+        maxLength: 200,
+        secret: true,
+        description: 'Key of the plan; it is sent in a header and shown nowhere.'
+      })
+    ),
+    COINGECKO_ORIGIN: Type.Optional(
+      Type.String({
+        pattern: '^https?://[^/\\s]+$',
+        description: "Where `COIN_SOURCE=coingecko` asks instead of the plan's own address: a proxy of yours."
+      })
+    ),
+    COINGECKO_RPM: Type.Integer({
+      default: 10,
+      minimum: 1,
+      maximum: 1000,
+      description: 'Requests a minute that CoinGecko is asked at most, retries too: no more than the plan allows.'
+    }),
+    COINS_TTL_SECONDS: Type.Integer({
+      default: 60,
+      minimum: 0,
+      maximum: 86_400,
+      description: 'How long coins are served from the cache; 0 asks the source for every request.'
+    }),
     SIMULATION_SEED: Type.Integer({
       default: 1,
       minimum: 0,
@@ -215,6 +249,9 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
   }
   if (values['MARKET_SOURCE'] === 'csv' && values['MARKET_DATA_DIR'] === undefined) {
     problems.push('MARKET_DATA_DIR must be set for MARKET_SOURCE=csv')
+  }
+  if (values['COINGECKO_PLAN'] === 'pro' && values['COINGECKO_API_KEY'] === undefined) {
+    problems.push('COINGECKO_API_KEY must be set for COINGECKO_PLAN=pro')
   }
   if (problems.length > 0) throw new ConfigError(problems)
 

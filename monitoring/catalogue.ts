@@ -3,14 +3,14 @@
  * are made from it (a typo in a name, label or value does not compile), and so are the checks of docs, rules and dashboards.
  * An empty label set is one that is known at boot: countries are the universes of the market source.
  */
-import { FETCH_ERRORS, MARKET_SOURCES, UPSTREAMS } from '../domain/market.ts'
+import { DATA_SOURCES, FETCH_ERRORS, MARKET_SOURCES, UPSTREAMS } from '../domain/market.ts'
 import { RANKING_MODEL } from '../domain/ranking.ts'
 import { TIER_COMMANDS, TIER_ERRORS, TIER_RESULTS } from '../plugins/cache/index.ts'
 import { type Catalogue, pluginCatalogue } from '../plugins/metrics/index.ts'
 import type { StoreFailure } from '../plugins/rate-limit/index.ts'
 
 /** What the cache holds: the values of `cache_type`. */
-export const CACHE_TYPES = ['ranking', 'prediction', 'ticker_info'] as const
+export const CACHE_TYPES = ['ranking', 'prediction', 'ticker_info', 'coins', 'coin_details'] as const
 
 /** The models: the values of `model_type`. */
 export const MODEL_TYPES = [RANKING_MODEL] as const
@@ -102,10 +102,14 @@ export const catalogue = {
   },
   crypto_fetch_duration_seconds: {
     type: 'histogram',
-    help: 'Seconds of one fetch of coins.',
+    help: 'Seconds of one fetch of coin markets.',
     buckets: [0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30]
   },
-  crypto_items_fetched: { type: 'histogram', help: 'Coins of one fetch.', buckets: [20, 50, 100, 200, 250] },
+  crypto_items_fetched: {
+    type: 'histogram',
+    help: 'Coins of one fetch of coin markets that did not fail.',
+    buckets: [20, 50, 100, 200, 250]
+  },
   ai_analysis_requests_total: {
     type: 'counter',
     help: 'Analyses answered; cached yes: without asking the language model.',
@@ -123,8 +127,8 @@ export const catalogue = {
   },
   data_fetch_duration_seconds: {
     type: 'histogram',
-    help: 'Seconds of one fetch from a market source.',
-    labels: { source: MARKET_SOURCES },
+    help: 'Seconds of one fetch from a source of stocks or coins; simulated coins are not counted.',
+    labels: { source: DATA_SOURCES },
     buckets: [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30]
   },
   upstream_retries_total: {
@@ -139,8 +143,8 @@ export const catalogue = {
   },
   data_fetch_errors_total: {
     type: 'counter',
-    help: 'Symbols for which a source had no answer.',
-    labels: { source: MARKET_SOURCES, error_type: FETCH_ERRORS }
+    help: 'Symbols for which a source had no answer; of coins: fetches that failed, coins that made no sense or do not exist.',
+    labels: { source: DATA_SOURCES, error_type: FETCH_ERRORS }
   },
   market_data_timestamp_seconds: {
     type: 'gauge',

@@ -4,7 +4,9 @@
  */
 import type { FastifyInstance } from 'fastify'
 import {
+  DATA_SOURCES,
   FETCH_ERRORS,
+  type DataSourceName,
   type FetchError,
   MARKET_SOURCES,
   type MarketSourceName,
@@ -12,6 +14,7 @@ import {
 } from '../domain/market.ts'
 import { RANKING_MODEL } from '../domain/ranking.ts'
 import { TIER_COMMANDS, TIER_ERRORS, TIER_RESULTS, type TierEvents } from '../plugins/cache/index.ts'
+import type { CoinFetch } from '../plugins/coins.ts'
 import type { Metrics } from '../plugins/metrics/index.ts'
 import type { Manifest, Run } from '../plugins/model/index.ts'
 import type { RankingMade } from '../plugins/ranking.ts'
@@ -38,6 +41,7 @@ export interface Meters {
     Required<Pick<TierEvents, 'onTierLookup' | 'onTierError'>>
   upstream: (name: Upstream) => { onRetry: () => void; onState: (state: 'closed' | 'half_open' | 'open') => void }
   market: { onFetch: (source: MarketSourceName, seconds: number, errors: readonly FetchError[]) => void }
+  coins: { onFetch: (fetch: CoinFetch) => void }
   model: { onRun: (manifest: Manifest, run: Run) => void }
   ranking: { onRanking: (made: RankingMade) => void }
   rateLimit: { onExceeded: (event: { endpoint: string }) => void; onWithoutStore: (mode: StoreFailure) => void }
@@ -57,7 +61,7 @@ export function createMeters(metrics: Metrics): Meters {
   const tierErrors = bind(TIER_COMMANDS, (command) =>
     bind(TIER_ERRORS, (error_type) => m.cache_tier_errors_total.labels({ command, error_type }))
   )
-  const fetches = bind(MARKET_SOURCES, (source) => ({
+  const fetches = bind(DATA_SOURCES, (source) => ({
     seconds: m.data_fetch_duration_seconds.labels({ source }),
     errors: bind(FETCH_ERRORS, (error_type) => m.data_fetch_errors_total.labels({ source, error_type }))
   }))
@@ -70,6 +74,8 @@ export function createMeters(metrics: Metrics): Meters {
   const stale = bind(CACHE_TYPES, (cache_type) => m.cache_stale_total.labels({ cache_type }))
   const ages = bind(MARKET_SOURCES, (source) => m.market_data_timestamp_seconds.labels({ source }))
   const withoutStore = bind(STORE_FAILURES, (mode) => m.rate_limit_without_store_total.labels({ mode }))
+  const coinSeconds = m.crypto_fetch_duration_seconds.labels({})
+  const coinItems = m.crypto_items_fetched.labels({})
   const shed = m.http_requests_shed_total.labels({})
   const tickersProcessed = m.ranking_tickers_processed.labels({})
   const onHit = (type: string): void => hits[type]!.inc()
@@ -78,6 +84,11 @@ export function createMeters(metrics: Metrics): Meters {
     stale[type]!.inc()
   }
   const onMiss = (type: string): void => misses[type]!.inc()
+
+  function onDataFetch(source: DataSourceName, seconds: number, errors: readonly FetchError[]): void {
+    fetches[source]!.seconds.observe(seconds)
+    for (const error of errors) fetches[source]!.errors[error]!.inc()
+  }
 
   return {
     overload: { onShed: () => shed.inc() },
@@ -95,10 +106,13 @@ export function createMeters(metrics: Metrics): Meters {
       const open = m.upstream_circuit_open.labels({ upstream: name })
       return { onRetry: () => retries.inc(), onState: (state) => open.set(OPEN[state]) }
     },
-    market: {
-      onFetch(source, seconds, errors) {
-        fetches[source]!.seconds.observe(seconds)
-        for (const error of errors) fetches[source]!.errors[error]!.inc()
+    market: { onFetch: onDataFetch },
+    coins: {
+      onFetch({ source, kind, seconds, errors, items }) {
+        // `simulated` is the market of stocks.
+        if (source !== 'simulated') onDataFetch(source, seconds, errors)
+        if (kind === 'markets') coinSeconds.observe(seconds)
+        if (items !== undefined) coinItems.observe(items)
       }
     },
     model: {

@@ -363,7 +363,7 @@ export const details: readonly Row[] = [
       },
       {
         title: 'Coin fetch duration',
-        description: 'The time within which 95 % of the fetches of coins ended.',
+        description: 'The time within which 95 % of the fetches of coin markets ended.',
         unit: 'seconds',
         show: 'lines',
         queries: [{ kind: 'quantile', metric: 'crypto_fetch_duration_seconds', quantile: 0.95, legend: 'p95' }],
@@ -376,7 +376,7 @@ export const details: readonly Row[] = [
       },
       {
         title: 'Coins of a fetch',
-        description: 'The mean number of coins of one fetch.',
+        description: 'The mean number of coins of one fetch of markets.',
         unit: 'count',
         show: 'lines',
         queries: [{ kind: 'mean', metric: 'crypto_items_fetched', legend: 'coins' }],

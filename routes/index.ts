@@ -21,6 +21,9 @@ const LINKS = {
   ranking: '/ranking?country=Global',
   ticker_info: '/ticker_info/AAPL',
   predict: '/predict_ticker/AAPL',
+  crypto_ranking: '/crypto/ranking',
+  crypto_search: '/crypto/search?query=btc',
+  crypto_details: '/crypto/details/bitcoin',
   models: '/models'
 }
 

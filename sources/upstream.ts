@@ -11,6 +11,7 @@ import {
 } from 'cockatiel'
 import { type Dispatcher, Pool } from 'undici'
 import type { FetchError, Upstream as UpstreamName } from '../domain/market.ts'
+import type { Quota } from './quota.ts'
 
 /** What an upstream did not answer. */
 export class UpstreamError extends Error {
@@ -61,6 +62,8 @@ export interface UpstreamOptions {
   failures?: number
   /** Milliseconds for which it stays open. @default 10_000 */
   openFor?: number
+  /** Asked before each attempt, retries too; an attempt that it does not grant is refused as `rate_limited`. @default none */
+  quota?: Quota
   /** From 0 to below 1, for jitter. @default Math.random */
   random?: () => number
   onRetry?: () => void
@@ -72,6 +75,8 @@ export interface CallOptions {
   /** For this call alone. */
   deadline?: number
   attemptTimeout?: number
+  /** Requests a minute of the quota that this call leaves to others. @default 0 */
+  reserve?: number
 }
 
 export interface PostOptions extends CallOptions {
@@ -106,7 +111,7 @@ const LONGEST_PAUSE = 2000
  */
 export function createUpstream(options: UpstreamOptions): Upstream {
   const { name, origin, concurrency = 8, maxPending = 1024, retries = 2, random = Math.random } = options
-  const { maxBytes = 4 * 1024 * 1024, failures = 5, openFor = 10_000, onRetry, onState } = options
+  const { maxBytes = 4 * 1024 * 1024, failures = 5, openFor = 10_000, quota, onRetry, onState } = options
   const pool = new Pool(origin, {
     connections: concurrency,
     pipelining: 1,
@@ -187,10 +192,15 @@ export function createUpstream(options: UpstreamOptions): Upstream {
 
   /** One attempt, in its turn, unless the circuit is open by then. */
   async function once(asked: Call): Promise<unknown> {
-    const { what, whole } = asked
+    const { what, whole, reserve } = asked
     if (breaker.state === CircuitState.Open && performance.now() < openedAt + openFor) throw refused(what)
     try {
-      const outcome = await turns.execute(async () => breaker.execute(async () => attempt(asked), whole), whole)
+      const outcome = await turns.execute(async () => {
+        const wait = quota?.take(reserve) ?? 0
+        // Before the breaker, which would take the refusal for an answer of the upstream.
+        if (wait > 0) throw fail('rate_limited', `${what}: the quota is used up`, { retryAfter: wait })
+        return breaker.execute(async () => attempt(asked), whole)
+      }, whole)
       if (outcome.error) throw outcome.error
       return outcome.json
     } catch (error) {
@@ -221,7 +231,7 @@ export function createUpstream(options: UpstreamOptions): Upstream {
   async function call(
     request: Dispatcher.RequestOptions,
     retryable: Call['retryable'],
-    { deadline = options.deadline ?? 10_000, attemptTimeout = options.attemptTimeout ?? 5000 }: CallOptions
+    { deadline = options.deadline ?? 10_000, attemptTimeout = options.attemptTimeout ?? 5000, reserve = 0 }: CallOptions
   ): Promise<unknown> {
     const what = `${request.method} ${request.path.split('?')[0]}`
     const controller = new AbortController()
@@ -230,12 +240,13 @@ export function createUpstream(options: UpstreamOptions): Upstream {
     const until = performance.now() + deadline
     const whole = controller.signal
     calls.add(controller)
-    return unlessAborted(whole, again({ request, what, retryable, whole, until, attemptTimeout, deadline })).finally(
-      () => {
-        clearTimeout(timer)
-        calls.delete(controller)
-      }
-    )
+    return unlessAborted(
+      whole,
+      again({ request, what, retryable, whole, until, attemptTimeout, deadline, reserve })
+    ).finally(() => {
+      clearTimeout(timer)
+      calls.delete(controller)
+    })
   }
 
   /** Full jitter: anything up to twice as much each time. */
@@ -279,6 +290,7 @@ interface Call {
   until: number
   attemptTimeout: number
   deadline: number
+  reserve: number
 }
 
 interface Outcome {
@@ -317,7 +329,7 @@ export function isWorthRetrying({ reason, status, retryAfter }: UpstreamError): 
   return reason === 'network' || reason === 'timeout' || RETRIED_STATUS.includes(status!)
 }
 
-/** Whether a call was refused here, by an open circuit or for want of room, and not by the upstream. */
+/** Whether a call was refused here, by an open circuit, by the quota or for want of room, and not by the upstream. */
 function isRefusal({ status, retryAfter }: UpstreamError): boolean {
   return status === undefined && retryAfter !== undefined
 }

@@ -2,10 +2,13 @@ import { join } from 'node:path'
 import t from 'tap'
 import { ConfigError, ConfigSchema, loadConfig } from '../config.ts'
 
+/** Settings that may be absent. */
+const OPTIONAL = ['COINGECKO_API_KEY', 'COINGECKO_ORIGIN', 'MARKET_DATA_DIR', 'METRICS_TOKEN', 'REDIS_URL']
+
 t.test('every setting has a description, and a default unless it may be absent', async (t) => {
   for (const [name, schema] of Object.entries(ConfigSchema.properties)) {
     t.ok(schema.description, name)
-    t.equal('default' in schema, !['MARKET_DATA_DIR', 'METRICS_TOKEN', 'REDIS_URL'].includes(name), name)
+    t.equal('default' in schema, !OPTIONAL.includes(name), name)
   }
 })
 
@@ -57,6 +60,9 @@ t.test('every wrong setting is named at once', async (t) => {
     MARKET_SOURCE: 'csv',
     SHUTDOWN_DELAY_SECONDS: '1.5',
     METRICS_TOKEN: 'hunter2',
+    COINGECKO_PLAN: 'free',
+    COINGECKO_API_KEY: 'hunter2 and 3',
+    COINGECKO_ORIGIN: 'https://proxy.example/api',
     TRUST_PROXY: 'proxy'
   }
   const error = t.throws(() => loadConfig(env))
@@ -64,6 +70,9 @@ t.test('every wrong setting is named at once', async (t) => {
   if (!(error instanceof ConfigError)) return
   t.same(error.problems.toSorted(), [
     'ALLOW_SIMULATED_MODEL=maybe must be boolean',
+    'COINGECKO_API_KEY must match pattern "^[\\x21-\\x7e]+$"',
+    'COINGECKO_ORIGIN=https://proxy.example/api must match pattern "^https?://[^/\\s]+$"',
+    'COINGECKO_PLAN=free must be equal to one of the allowed values: demo, pro',
     'CORS_ORIGINS=https://ok.example,not an origin must match pattern "^(https?://[^/\\s]+|\\*|null)$"',
     'LOG_LEVEL=loud must be equal to one of the allowed values: fatal, error, warn, info, debug, trace, silent',
     'MARKET_DATA_DIR must be set for MARKET_SOURCE=csv',
@@ -118,4 +127,11 @@ t.test('proxies are addresses, ranges or names of ranges', async (t) => {
       bad
     )
   }
+})
+
+t.test("CoinGecko's pro plan needs a key", async (t) => {
+  t.throws(() => loadConfig({ COINGECKO_PLAN: 'pro' }), {
+    message: 'Invalid configuration:\n  COINGECKO_API_KEY must be set for COINGECKO_PLAN=pro'
+  })
+  t.match(loadConfig({ COINGECKO_PLAN: 'pro', COINGECKO_API_KEY: 'key' }), { COINGECKO_API_KEY: 'key' })
 })

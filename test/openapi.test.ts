@@ -21,6 +21,9 @@ t.test('every route of the service is documented, with every error it can answer
   t.same(Object.keys(paths).toSorted(), [
     '/',
     '/countries',
+    '/crypto/details/{id}',
+    '/crypto/ranking',
+    '/crypto/search',
     '/health',
     '/health/live',
     '/health/ready',
@@ -36,6 +39,9 @@ t.test('every route of the service is documented, with every error it can answer
   for (const [path, method, ...statuses] of [
     ['/', 'get'],
     ['/countries', 'get'],
+    ['/crypto/details/{id}', 'get', '400', '404', '502', '504'],
+    ['/crypto/ranking', 'get', '400', '502', '504'],
+    ['/crypto/search', 'get', '400', '404', '502', '504'],
     ['/metrics', 'get', '400', '401'],
     ['/models', 'get'],
     ['/predict_raw', 'post', '400', '413', '415'],

@@ -334,3 +334,25 @@ t.test('what waits for its turn when the circuit opens is not sent any more', as
   t.equal(errors.filter(({ reason }) => reason === 'circuit_open').length, 20 - stub.requests.length)
   t.ok(stub.requests.length <= 4)
 })
+
+t.test('an attempt beyond the quota is refused, and says nothing of the upstream', async (t) => {
+  let wait = 0
+  const { upstream, stub } = await build(t, (_request, response) => json(response, {}, 500), {
+    retries: 0,
+    failures: 1,
+    openFor: 30,
+    quota: { take: () => wait }
+  })
+  await failure(upstream.get('/x'))
+  t.equal(upstream.state, 'open')
+  await sleep(50)
+  wait = 42
+  t.match(await failure(upstream.get('/x')), {
+    reason: 'rate_limited',
+    status: undefined,
+    retryAfter: 42,
+    message: 'yahoo: GET /x: the quota is used up'
+  })
+  t.equal(upstream.state, 'open', 'the circuit waits for an answer')
+  t.equal(stub.requests.length, 1)
+})

@@ -11,6 +11,11 @@ export interface Tally {
   ranked: number
   rankingsMade: number
   cacheHits: number
+  /** Fetches of coin markets, and the coins of all of them. */
+  coinFetches: number
+  coinsFetched: number
+  coinMisses: number
+  coinHits: number
 }
 
 /** Requests a minute to a plain route, to be given to the service: enough for what follows. */
@@ -22,7 +27,17 @@ interface Row {
 
 /** Asks every kind of question, right and wrong. Each country's ranking must be new to the service, and fresh afterwards. */
 export async function drive(base: string): Promise<Tally> {
-  const tally: Tally = { replies: new Map(), predictions: 0, ranked: 0, rankingsMade: 0, cacheHits: 0 }
+  const tally: Tally = {
+    replies: new Map(),
+    predictions: 0,
+    ranked: 0,
+    rankingsMade: 0,
+    cacheHits: 0,
+    coinFetches: 0,
+    coinsFetched: 0,
+    coinMisses: 0,
+    coinHits: 0
+  }
   async function ask<T>(endpoint: string, path = endpoint, body?: unknown): Promise<T> {
     const init = body === undefined ? {} : { method: 'POST', headers: JSON_TYPE, body: JSON.stringify(body) }
     const reply = await fetch(base + path, { ...init, signal: AbortSignal.timeout(10_000) })
@@ -58,11 +73,38 @@ export async function drive(base: string): Promise<Tally> {
 
   await ask('/ticker_info/:ticker', '/ticker_info/AAPL')
   await ask('/ticker_info_batch', '/ticker_info_batch', ['AAPL', 'NOSUCH'])
+  await askForCoins(ask, tally)
   await ask('/')
   await ask('/metrics')
   await ask('unmatched', '/no/such/page')
   for (let i = 0; i < RATE_LIMIT_RPM + 10; i++) await ask('/models')
   return tally
+}
+
+/** One fetch of the list of all coins answers nearly everything; what is not in it is asked for once. */
+async function askForCoins(ask: (endpoint: string, path?: string) => Promise<unknown>, tally: Tally): Promise<void> {
+  const all = (await ask('/crypto/ranking', '/crypto/ranking?limit=250')) as { ranking: unknown[] }
+  tally.coinsFetched += all.ranking.length
+  tally.coinFetches++
+  tally.coinMisses++
+  for (const path of ['?limit=5', '?include_nft=false', '?crypto_ids=bitcoin,ethereum']) {
+    await ask('/crypto/ranking', `/crypto/ranking${path}`)
+    tally.coinHits++
+  }
+  // The list, and a fetch of an id that there is not.
+  await ask('/crypto/ranking', '/crypto/ranking?crypto_ids=nosuch')
+  tally.coinFetches++
+  tally.coinHits++
+  tally.coinMisses++
+  await ask('/crypto/ranking', '/crypto/ranking?limit=0')
+
+  await ask('/crypto/search', '/crypto/search?query=btc')
+  tally.coinHits++
+  // The list, and a search that finds nothing.
+  await ask('/crypto/search', '/crypto/search?query=nosuch')
+  tally.coinHits++
+  tally.coinMisses++
+  for (const id of ['bitcoin', 'bitcoin', 'nosuch']) await ask('/crypto/details/:id', `/crypto/details/${id}`)
 }
 
 const JSON_TYPE = { 'content-type': 'application/json' }

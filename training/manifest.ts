@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { FEATURES, type FeatureDefinition } from '../domain/features.ts'
 import { HORIZON_DAYS, type Dataset } from './dataset.ts'
 import { quantileOfSorted } from './evaluation.ts'
-import { score, type LinearModel } from './model.ts'
+import { CLIP, score, type LinearModel } from './model.ts'
 import { MODEL_NAME, type Training } from './pipeline.ts'
 import type { Metrics } from './walk-forward.ts'
 
@@ -40,6 +40,15 @@ export interface Manifest {
   /** Of model.onnx. */
   sha256: string
   self_test: { features: Record<string, number>; probability: number }[]
+  /** The parameters of model.onnx, for explanations. */
+  linear: {
+    means: number[]
+    scales: number[]
+    clip: number
+    weights: number[]
+    intercept: number
+    calibration: { a: number; b: number }
+  }
 }
 
 /** The sentence that the probability is a probability of. */
@@ -69,7 +78,21 @@ export function toManifest(training: Training, onnx: Uint8Array, version: string
     self_test: selfTest(
       features.map(({ quantiles }) => quantiles),
       model
-    )
+    ),
+    linear: linearOf(model)
+  }
+}
+
+function linearOf({ mean, scale, weights, intercept, platt }: LinearModel): Manifest['linear'] {
+  const short = (values: Float32Array): number[] => Array.from(values, shortFloat)
+  const calibration = { a: shortFloat(platt.a), b: shortFloat(platt.b) }
+  return {
+    means: short(mean),
+    scales: short(scale),
+    clip: CLIP,
+    weights: short(weights),
+    intercept: shortFloat(intercept),
+    calibration
   }
 }
 

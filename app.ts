@@ -11,6 +11,7 @@ import { CACHE_TYPES } from './monitoring/catalogue.ts'
 import { type Meters, createMeters } from './monitoring/meters.ts'
 import pkg from './package.json' with { type: 'json' }
 import cache from './plugins/cache/index.ts'
+import drift from './plugins/drift.ts'
 import errors, { clientErrorHandler, frameworkErrors, notFound } from './plugins/errors.ts'
 import health from './plugins/health.ts'
 import market from './plugins/market.ts'
@@ -127,14 +128,16 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
     ...(overrides.openSession && { openSession: overrides.openSession }),
     ...meters.model
   })
+  await app.register(drift)
   await app.register(ranking, {
     ttl: config.RANKING_TTL_SECONDS * 1000,
     minCoverage: config.RANKING_MIN_COVERAGE_PERCENT / 100,
     now,
+    onScored: (manifest, rows) => app.drift.observe(manifest, rows),
     ...meters.ranking
   })
   await app.register(health, { checks: { model: () => app.model.names.includes(RANKING_MODEL) } })
-  meters.watch(app, { service: pkg.name, version: pkg.version })
+  meters.watch(app, { service: pkg.name, version: pkg.version }, now)
 
   const about = { name: NAME, version: pkg.version, description: pkg.description }
   // In a scope of their own: twelve headers cost as much as a whole small reply, and data has no use for them.

@@ -14,7 +14,7 @@ import { RANKING_MODEL } from '../domain/ranking.ts'
 import type { Metrics } from '../plugins/metrics/index.ts'
 import type { Manifest, Run } from '../plugins/model/index.ts'
 import type { RankingMade } from '../plugins/ranking.ts'
-import { CACHE_TYPES, CUSTOM_COUNTRY, MODEL_TYPES, catalogue } from './catalogue.ts'
+import { CACHE_TYPES, CUSTOM_COUNTRY, FEATURE_NAMES, MODEL_TYPES, catalogue } from './catalogue.ts'
 
 /** A value a key: what is bound once and looked up by a plain string afterwards. */
 function bind<K extends string, V>(keys: readonly K[], make: (key: K) => V): Readonly<Record<string, V>> {
@@ -38,8 +38,11 @@ export interface Meters {
   model: { onRun: (manifest: Manifest, run: Run) => void }
   ranking: { onRanking: (made: RankingMade) => void }
   rateLimit: { onExceeded: (event: { endpoint: string }) => void }
-  /** Sets the gauges of an app whose plugins are all there, and makes the series of label sets that are known only now. */
-  watch: (app: FastifyInstance, about: { service: string; version: string }) => void
+  /**
+   * Sets the gauges of an app whose plugins are all there, and makes the series of label sets that are known only now.
+   * @param now the clock
+   */
+  watch: (app: FastifyInstance, about: { service: string; version: string }, now: () => Date) => void
 }
 
 /** Registers the catalogue; to be called before the plugins that report. */
@@ -68,6 +71,29 @@ export function createMeters(metrics: Metrics): Meters {
     stale[type]!.inc()
   }
   const onMiss = (type: string): void => misses[type]!.inc()
+
+  /** One report sets them all: making it costs more than the rest of a scrape's gauges. */
+  function watchDrift(app: FastifyInstance): void {
+    const model = { model_type: RANKING_MODEL } as const
+    const samples = m.model_drift_samples.labels(model)
+    const score = { psi: m.model_score_psi.labels(model), limit: m.model_score_psi_limit.labels(model) }
+    const features = bind(FEATURE_NAMES, (feature) => ({
+      psi: m.model_feature_psi.labels({ ...model, feature }),
+      limit: m.model_feature_psi_limit.labels({ ...model, feature }),
+      outside: m.model_feature_out_of_range_ratio.labels({ ...model, feature })
+    }))
+    m.model_drift_samples.onCollect(() => {
+      const report = app.drift.report()
+      samples.set(report.samples)
+      score.psi.set(report.score.psi)
+      score.limit.set(report.score.limit)
+      for (const { name, psi, limit, outside } of report.features) {
+        features[name]!.psi.set(psi)
+        features[name]!.limit.set(limit)
+        features[name]!.outside.set(outside)
+      }
+    })
+  }
 
   return {
     overload: { onShed: () => shed.inc() },
@@ -103,7 +129,7 @@ export function createMeters(metrics: Metrics): Meters {
     rateLimit: {
       onExceeded: ({ endpoint }) => m.rate_limit_exceeded_total.labels({ endpoint }).inc()
     },
-    watch(app, about) {
+    watch(app, about, now) {
       m.system_info.labels(about).set(1)
       m.openai_configured.labels({}).set(0)
       const loaded = m.model_loaded.labels({})
@@ -121,6 +147,13 @@ export function createMeters(metrics: Metrics): Meters {
         const { version, source } = app.model.serving(model_type).manifest
         m.model_info.labels({ model_type, version, source }).set(1)
       }
+      const modelAges = bind(MODEL_TYPES, (model_type) => m.model_age_seconds.labels({ model_type }))
+      m.model_age_seconds.onCollect(() => {
+        for (const [name, age] of Object.entries(modelAges)) {
+          age.set((now().getTime() - Date.parse(app.model.serving(name).manifest.trained_at)) / 1000)
+        }
+      })
+      watchDrift(app)
       for (const country of [...app.market.universes.map(({ name }) => name), CUSTOM_COUNTRY]) {
         m.ranking_generation_duration_seconds.labels({ country })
       }

@@ -63,6 +63,8 @@ export interface RankingOptions {
   minCoverage: number
   /** The clock. */
   now: () => Date
+  /** Called with the rows that a model has scored: of rankings and predictions that were made, not taken from the cache. */
+  onScored?: (manifest: Manifest, rows: readonly ScoredRow[]) => void
   /** Called after each ranking that was made. */
   onRanking?: (made: RankingMade) => void
 }
@@ -92,11 +94,13 @@ const PARTIAL_TTL = 5000
 /** Milliseconds for which it is known that a symbol has no prices, or too few. */
 const NEGATIVE_TTL = 60_000
 
-interface Scored {
+/** A symbol whose last prices a model has scored. */
+export interface ScoredRow {
   symbol: string
   probability: number
   margin: number
   price: number
+  /** Day of the price, YYYY-MM-DD. */
   asOf: string
   vector: Float32Array
 }
@@ -116,7 +120,7 @@ interface Kept {
 type Warned = Static<typeof Warning>
 
 async function ranking(fastify: FastifyInstance, options: RankingOptions): Promise<void> {
-  const { ttl, minCoverage, now, onRanking } = options
+  const { ttl, minCoverage, now, onScored, onRanking } = options
   const policy: CachePolicy<Ranking> = {
     // What the source could not give may be there in a moment.
     ttl: ({ coverage }) => (coverage === 1 ? ttl : Math.min(ttl, PARTIAL_TTL)),
@@ -128,9 +132,9 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
   /** One pass: what can be scored is scored in one inference, the rest is named with its reason. */
   async function score(
     symbols: readonly string[]
-  ): Promise<{ scored: Scored[]; skipped: Skipped[]; manifest: Manifest }> {
+  ): Promise<{ scored: ScoredRow[]; skipped: Skipped[]; manifest: Manifest }> {
     const histories = await market.history(symbols, HISTORY_BARS)
-    const candidates: Omit<Scored, 'probability' | 'margin'>[] = []
+    const candidates: Omit<ScoredRow, 'probability' | 'margin'>[] = []
     const skipped: Skipped[] = []
     for (const [symbol, history] of histories) {
       const vector = history.ok ? latestFeatures(history.value.adjClose) : undefined
@@ -143,6 +147,7 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
     candidates.forEach(({ vector }, i) => vectors.set(vector, i * FEATURES.length))
     const { probability, margin, manifest } = await model.predict(RANKING_MODEL, vectors)
     const scored = candidates.map((item, i) => ({ ...item, probability: probability[i]!, margin: margin[i]! }))
+    onScored?.(manifest, scored)
     return { scored, skipped, manifest }
   }
 
@@ -185,7 +190,7 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
     return reply
   }
 
-  function warnings(manifest: Manifest, scored: readonly Scored[]): Warned[] {
+  function warnings(manifest: Manifest, scored: readonly ScoredRow[]): Warned[] {
     const found: Warned[] = []
     if (market.kind === 'simulated') {
       found.push({ code: 'simulated_data', message: 'Prices are invented by a seeded simulator.' })
@@ -307,7 +312,7 @@ function commonest(failures: readonly Skipped[]): FetchError {
   return reasons.toSorted((a, b) => count(b) - count(a))[0] as FetchError
 }
 
-function newest(scored: readonly Scored[]): string | null {
+function newest(scored: readonly ScoredRow[]): string | null {
   return (
     scored
       .map(({ asOf }) => asOf)

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
 import { FEATURES, type FeatureDefinition } from '../domain/features.ts'
 import { HORIZON_DAYS, type Dataset } from './dataset.ts'
-import { quantileOfSorted } from './evaluation.ts'
+import { driftBaseline, type DriftBaseline } from './drift.ts'
+import { quantileOfSorted, shortFloat } from './evaluation.ts'
 import { CLIP, score, type LinearModel } from './model.ts'
 import { MODEL_NAME, type Training } from './pipeline.ts'
 import type { Metrics } from './walk-forward.ts'
@@ -49,6 +50,7 @@ export interface Manifest {
     intercept: number
     calibration: { a: number; b: number }
   }
+  drift: DriftBaseline
 }
 
 /** The sentence that the probability is a probability of. */
@@ -79,29 +81,21 @@ export function toManifest(training: Training, onnx: Uint8Array, version: string
       features.map(({ quantiles }) => quantiles),
       model
     ),
-    linear: linearOf(model)
+    linear: linearOf(model),
+    drift: driftBaseline(rows, model)
   }
 }
 
 function linearOf({ mean, scale, weights, intercept, platt }: LinearModel): Manifest['linear'] {
-  const short = (values: Float32Array): number[] => Array.from(values, shortFloat)
   const calibration = { a: shortFloat(platt.a), b: shortFloat(platt.b) }
   return {
-    means: short(mean),
-    scales: short(scale),
+    means: Array.from(mean, shortFloat),
+    scales: Array.from(scale, shortFloat),
     clip: CLIP,
-    weights: short(weights),
+    weights: Array.from(weights, shortFloat),
     intercept: shortFloat(intercept),
     calibration
   }
-}
-
-/** The shortest decimal that reads back as the same float32. */
-export function shortFloat(value: number): number {
-  const exact = Math.fround(value)
-  let digits = 1
-  while (Math.fround(Number(exact.toPrecision(digits))) !== exact) digits++
-  return Number(exact.toPrecision(digits))
 }
 
 /** Universes by name, with what each gave. */

@@ -55,10 +55,9 @@ t.test('nothing is explained unasked, and the cache serves both', async (t) => {
   const app = await build(t)
   const plain = (await app.inject('/predict_ticker/AAPL')).json()
   for (const key of ['contributions', 'base', 'margin', 'skill', 'note']) t.notHas(plain, key)
-  const { contributions, base, margin, skill, note, ...rest } = (
-    await app.inject('/predict_ticker/AAPL?explain=true')
-  ).json()
-  t.same({ ...rest, age_seconds: 0 }, { ...plain, age_seconds: 0 })
+  const explained = (await app.inject('/predict_ticker/AAPL?explain=true')).json()
+  t.match(explained, { ...plain, age_seconds: Number })
+  t.same(Object.keys(explained).length - Object.keys(plain).length, 5)
   t.equal(app.cache.stats()['prediction']!.misses, 1)
   const raw = await app.inject({ method: 'POST', url: '/predict_raw', payload: { features: plain.features } })
   t.same(Object.keys(raw.json()), ['prob', 'signal', 'model', 'warnings'])
@@ -73,8 +72,8 @@ function withoutLinear(t: Test): string {
   const folder = t.testdir()
   cpSync(join(testConfig().MODEL_DIR, 'outperform/1'), join(folder, 'outperform/1'), { recursive: true })
   const file = join(folder, 'outperform/1/manifest.json')
-  const { linear, ...manifest } = JSON.parse(readFileSync(file, 'utf8'))
-  writeFileSync(file, JSON.stringify(manifest))
+  const manifest = JSON.parse(readFileSync(file, 'utf8'))
+  writeFileSync(file, JSON.stringify({ ...manifest, linear: undefined }))
   return folder
 }
 

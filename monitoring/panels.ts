@@ -504,7 +504,7 @@ export const details: readonly Row[] = [
       {
         title: 'Features against training',
         description:
-          "Population stability index of each feature over its own limit: at 1 it strays as far as one in twenty of the training's dates or months. ModelDrift fires when more than a third of the features are above 1 for a day.",
+          "Population stability index of each feature over its own limit: at 1 it strays as far as one in twenty of the training's dates or months. ModelDrift fires when more than a fifth of the features are above 1 for a day.",
         unit: 'count',
         show: 'lines',
         queries: [

@@ -69,7 +69,6 @@ export const catalogue = {
     help: 'Seconds since the served version was trained, by the trained_at of its manifest.',
     labels: { model_type: MODEL_TYPES }
   },
-  // The first of the drift metrics: all of them are set when this one is read.
   model_drift_samples: {
     type: 'gauge',
     help: 'Rows of the last 20 market days that drift is measured on: each symbol of a universe once a day.',

@@ -11,6 +11,7 @@ import {
   type Upstream
 } from '../domain/market.ts'
 import { RANKING_MODEL } from '../domain/ranking.ts'
+import type { DriftReport } from '../plugins/drift.ts'
 import type { Metrics } from '../plugins/metrics/index.ts'
 import type { Manifest, Run } from '../plugins/model/index.ts'
 import type { RankingMade } from '../plugins/ranking.ts'
@@ -72,27 +73,27 @@ export function createMeters(metrics: Metrics): Meters {
   }
   const onMiss = (type: string): void => misses[type]!.inc()
 
-  /** One report sets them all: making it costs more than the rest of a scrape's gauges. */
+  /** Drift is made up when somebody reads it; a report stays the same until rows are added. */
   function watchDrift(app: FastifyInstance): void {
     const model = { model_type: RANKING_MODEL } as const
-    const samples = m.model_drift_samples.labels(model)
-    const score = { psi: m.model_score_psi.labels(model), limit: m.model_score_psi_limit.labels(model) }
-    const features = bind(FEATURE_NAMES, (feature) => ({
-      psi: m.model_feature_psi.labels({ ...model, feature }),
-      limit: m.model_feature_psi_limit.labels({ ...model, feature }),
-      outside: m.model_feature_out_of_range_ratio.labels({ ...model, feature })
-    }))
-    m.model_drift_samples.onCollect(() => {
-      const report = app.drift.report()
-      samples.set(report.samples)
-      score.psi.set(report.score.psi)
-      score.limit.set(report.score.limit)
-      for (const { name, psi, limit, outside } of report.features) {
-        features[name]!.psi.set(psi)
-        features[name]!.limit.set(limit)
-        features[name]!.outside.set(outside)
-      }
-    })
+    for (const [gauge, read] of [
+      [m.model_drift_samples, ({ samples }: DriftReport) => samples],
+      [m.model_score_psi, ({ score }: DriftReport) => score.psi],
+      [m.model_score_psi_limit, ({ score }: DriftReport) => score.limit]
+    ] as const) {
+      const cell = gauge.labels(model)
+      gauge.onCollect(() => cell.set(read(app.drift.report())))
+    }
+    for (const [gauge, value] of [
+      [m.model_feature_psi, 'psi'],
+      [m.model_feature_psi_limit, 'limit'],
+      [m.model_feature_out_of_range_ratio, 'outside']
+    ] as const) {
+      const cells = bind(FEATURE_NAMES, (feature) => gauge.labels({ ...model, feature }))
+      gauge.onCollect(() => {
+        for (const feature of app.drift.report().features) cells[feature.name]!.set(feature[value])
+      })
+    }
   }
 
   return {

@@ -65,6 +65,8 @@ class DriftWindow {
   readonly manifest: Manifest
   readonly #quantities: NonNullable<Manifest['drift']>['features']
   readonly #days = new Map<string, Day>()
+  /** Made of the present counts, if somebody has asked. */
+  #report: DriftReport | undefined
 
   constructor(manifest: Manifest) {
     this.manifest = manifest
@@ -76,6 +78,7 @@ class DriftWindow {
     const day = this.#days.get(asOf) ?? this.#open(asOf)
     if (day === undefined || day.symbols.has(symbol)) return
     day.symbols.add(symbol)
+    this.#report = undefined
     for (const [j, { quantiles }] of this.manifest.features.entries()) {
       if (vector[j]! < quantiles.p0_5 || vector[j]! > quantiles.p99_5) day.outside[j]!++
     }
@@ -102,6 +105,10 @@ class DriftWindow {
   }
 
   report(): DriftReport {
+    return (this.#report ??= this.#compute())
+  }
+
+  #compute(): DriftReport {
     const days = [...this.#days.values()]
     const samples = days.reduce((sum, { symbols }) => sum + symbols.size, 0)
     const counts = total(days.map((day) => day.counts))

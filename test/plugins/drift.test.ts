@@ -1,6 +1,7 @@
 import { cpSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import Fastify, { type FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
 import t, { type Test } from 'tap'
 import type { Candles, MarketSource } from '../../domain/market.ts'
 import drift, { type DriftReport, type ObservedRow } from '../../plugins/drift.ts'
@@ -29,11 +30,7 @@ async function bench(t: Test, manifest = manifestOf('1')): Promise<Bench> {
   t.teardown(() => app.close())
   app.decorate('market', { universes: [{ symbols: symbols(300) }, { symbols: symbols(400) }] } as never)
   app.decorate('model', { serving: () => ({ manifest: serving }) } as never)
-  // By their names alone: the plugin asks for the decorators of these two.
-  for (const name of ['market', '@trading-fun/model']) {
-    await app.register(Object.assign(async () => {}, { [Symbol.for('plugin-meta')]: { name } }))
-    ;(app as never as Record<symbol, string[]>)[Symbol.for('registered-plugin')]!.push(name)
-  }
+  for (const name of ['market', '@trading-fun/model']) await app.register(fp(async () => {}, { name }))
   await app.register(drift)
   return { app, serve: (next) => (serving = next) }
 }
@@ -229,6 +226,17 @@ t.test('raw predictions are not of the market', async (t) => {
   for (let i = 0; i < 3; i++) await app.inject({ method: 'POST', url: '/predict_raw', payload: { features } })
   // The prediction of AAPL made the ranking that its place is in.
   t.equal(app.drift.report().samples, app.market.universe('United States').symbols.length)
+})
+
+t.test('one of the metrics alone is up to date too', async (t) => {
+  const app = await build(t, {}, { source: wilder(3) })
+  await rankAll(app)
+  const { metrics } = (await app.inject('/metrics?name=model_feature_psi_limit')).json()
+  const limits = metrics[0].series.map(({ value }: { value: number }) => value)
+  t.same(
+    limits,
+    app.drift.report().features.map(({ limit }) => limit)
+  )
 })
 
 t.test('the age of the model is that of its training', async (t) => {

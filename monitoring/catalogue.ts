@@ -81,7 +81,7 @@ export const catalogue = {
   },
   model_feature_psi_limit: {
     type: 'gauge',
-    help: "The PSI that 5 % of the training's own dates exceed, or of its months once 20 days are sampled; 0: unknown.",
+    help: "The PSI that 5 % of the training's own dates exceed, or of its months once 15 days are sampled; 0: unknown.",
     labels: { model_type: MODEL_TYPES, feature: FEATURE_NAMES }
   },
   model_feature_out_of_range_ratio: {

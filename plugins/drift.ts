@@ -48,6 +48,8 @@ declare module 'fastify' {
 
 /** Market days of the window: a month of them, like the parts of the training rows that the limits are made of. */
 const WINDOW_DAYS = 20
+/** So many days make a month: a few stocks whose last prices are old, each of another day, do not. */
+const MONTH_DAYS = 15
 /** Fewer rows say more of themselves than of the market: with ten bins their PSI is .05 by chance alone. */
 const MIN_SAMPLES = 200
 
@@ -114,8 +116,10 @@ class DriftWindow {
     const counts = total(days.map((day) => day.counts))
     const outside = total(days.map((day) => day.outside))
     const enough = samples >= MIN_SAMPLES
-    // The fewer days, the further their stocks stray together. Until the window is full they are judged like a single day.
-    const length = days.length === WINDOW_DAYS ? 'month' : 'date'
+    // The fewer days, the further their stocks stray together. Until there are enough they are judged like a single day. Days
+    // count by their rows, as the inverse of Simpson's index has it: of n equal ones it is n.
+    const squares = days.reduce((sum, { symbols }) => sum + symbols.size ** 2, 0)
+    const length = samples ** 2 >= MONTH_DAYS * squares && enough ? 'month' : 'date'
     let offset = 0
     const stabilities = this.#quantities.map(({ shares, psi_limits }): Stability => {
       const own = counts.subarray(offset, (offset += shares.length))

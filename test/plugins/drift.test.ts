@@ -103,27 +103,35 @@ t.test('a share of the rows is outside the range: 3 of 300 above or below', asyn
   t.equal(feature(app.drift.report()).outside, 0.01)
 })
 
-t.test(
-  'the window is the last 20 days: full, it is judged like a month; older days neither enter nor stay',
-  async (t) => {
-    const { app } = await bench(t)
-    const manifest = manifestOf('1')
-    app.drift.observe(
-      manifest,
-      rowsOf(day(0), 400, () => 1)
-    )
-    for (let i = 1; i < 19; i++) app.drift.observe(manifest, rowsOf(day(i), 20, balanced))
-    t.equal(feature(app.drift.report()).limit, LIMITS.date)
-    // Days may come in any order: a delisted stock's last price is old.
-    app.drift.observe(manifest, rowsOf(day(-1), 20, balanced))
-    t.match(app.drift.report(), { samples: 400 + 19 * 20, score: { limit: LIMITS.month } })
-    t.ok(feature(app.drift.report()).psi > LIMITS.month)
-    app.drift.observe(manifest, rowsOf(day(-2), 20, balanced))
-    t.equal(app.drift.report().samples, 400 + 19 * 20, 'older than all of a full window')
-    for (const late of [19, 20]) app.drift.observe(manifest, rowsOf(day(late), 20, balanced))
-    t.match(app.drift.report(), { samples: 20 * 20, features: [{ psi: 0, limit: LIMITS.month }] })
-  }
-)
+t.test('the window is the last 20 days; older ones neither enter nor stay', async (t) => {
+  const { app } = await bench(t)
+  const manifest = manifestOf('1')
+  app.drift.observe(
+    manifest,
+    rowsOf(day(0), 100, () => 1)
+  )
+  for (let i = 1; i < 19; i++) app.drift.observe(manifest, rowsOf(day(i), 20, balanced))
+  // Days may come in any order: a delisted stock's last price is old.
+  app.drift.observe(manifest, rowsOf(day(-1), 20, balanced))
+  t.equal(app.drift.report().samples, 100 + 19 * 20)
+  t.ok(feature(app.drift.report()).psi > 0.01)
+  app.drift.observe(manifest, rowsOf(day(-2), 30, balanced))
+  t.equal(app.drift.report().samples, 100 + 19 * 20, 'older than all of a full window')
+  for (const late of [19, 20]) app.drift.observe(manifest, rowsOf(day(late), 20, balanced))
+  t.match(app.drift.report(), { samples: 20 * 20, features: [{ psi: 0 }] })
+})
+
+t.test('15 days are judged like a month; a day and the last prices of delisted stocks are not', async (t) => {
+  const { app } = await bench(t)
+  for (let i = 0; i < 14; i++) app.drift.observe(manifestOf('1'), rowsOf(day(i), 20, balanced))
+  t.match(app.drift.report(), { features: [{ limit: LIMITS.date }], score: { limit: LIMITS.date } })
+  app.drift.observe(manifestOf('1'), rowsOf(day(14), 20, balanced))
+  t.match(app.drift.report(), { features: [{ limit: LIMITS.month }], score: { limit: LIMITS.month } })
+  const other = await bench(t)
+  for (let i = 0; i < 19; i++) other.app.drift.observe(manifestOf('1'), rowsOf(day(i), 3, balanced))
+  other.app.drift.observe(manifestOf('1'), rowsOf(day(19), 300, balanced))
+  t.match(other.app.drift.report(), { samples: 357, features: [{ limit: LIMITS.date }] })
+})
 
 t.test('another version starts anew, and late answers of the old one are not its', async (t) => {
   const { app, serve } = await bench(t)

@@ -13,6 +13,7 @@ import { type Meters, createMeters } from './monitoring/meters.ts'
 import pkg from './package.json' with { type: 'json' }
 import cache from './plugins/cache/index.ts'
 import coins from './plugins/coins.ts'
+import drift from './plugins/drift.ts'
 import errors, { clientErrorHandler, frameworkErrors, notFound } from './plugins/errors.ts'
 import health from './plugins/health.ts'
 import market from './plugins/market.ts'
@@ -152,14 +153,16 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
     ...(overrides.openSession && { openSession: overrides.openSession }),
     ...meters.model
   })
+  await app.register(drift)
   await app.register(ranking, {
     ttl: config.RANKING_TTL_SECONDS * 1000,
     minCoverage: config.RANKING_MIN_COVERAGE_PERCENT / 100,
     now,
+    onScored: (manifest, rows) => app.drift.observe(manifest, rows),
     ...meters.ranking
   })
   await app.register(health, { checks: { model: () => app.model.names.includes(RANKING_MODEL) } })
-  meters.watch(app, { service: pkg.name, version: pkg.version })
+  meters.watch(app, { service: pkg.name, version: pkg.version }, now)
 
   const about = { name: NAME, version: pkg.version, description: pkg.description }
   // In a scope of their own: twelve headers cost as much as a whole small reply, and data has no use for them.
@@ -207,9 +210,9 @@ async function openSource(
 /** Of what cached values depend on besides their keys: services that differ in it never share a value. */
 function fingerprint(config: Config): string {
   const { MARKET_SOURCE, MARKET_DATA_DIR, YAHOO_ORIGIN, SIMULATION_SEED, RANKING_MIN_COVERAGE_PERCENT } = config
-  const market = [MARKET_SOURCE, MARKET_DATA_DIR, YAHOO_ORIGIN, SIMULATION_SEED, RANKING_MIN_COVERAGE_PERCENT]
-  const coins = [config.COIN_SOURCE, config.COINGECKO_PLAN, config.COINGECKO_ORIGIN]
-  return hash('sha256', JSON.stringify([pkg.version, market, coins])).slice(0, 12)
+  const ofMarket = [MARKET_SOURCE, MARKET_DATA_DIR, YAHOO_ORIGIN, SIMULATION_SEED, RANKING_MIN_COVERAGE_PERCENT]
+  const ofCoins = [config.COIN_SOURCE, config.COINGECKO_PLAN, config.COINGECKO_ORIGIN]
+  return hash('sha256', JSON.stringify([pkg.version, ofMarket, ofCoins])).slice(0, 12)
 }
 
 function openCoinSource(app: FastifyInstance, config: Config, now: () => Date, meters: Meters): CoinSource {

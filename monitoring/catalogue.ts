@@ -3,6 +3,7 @@
  * are made from it (a typo in a name, label or value does not compile), and so are the checks of docs, rules and dashboards.
  * An empty label set is one that is known at boot: countries are the universes of the market source.
  */
+import { FEATURES } from '../domain/features.ts'
 import { DATA_SOURCES, FETCH_ERRORS, MARKET_SOURCES, UPSTREAMS } from '../domain/market.ts'
 import { RANKING_MODEL } from '../domain/ranking.ts'
 import { TIER_COMMANDS, TIER_ERRORS, TIER_RESULTS } from '../plugins/cache/index.ts'
@@ -17,6 +18,9 @@ export const MODEL_TYPES = [RANKING_MODEL] as const
 
 /** What becomes of a request that the store of the rate limits does not count: the values of `mode`. */
 export const STORE_FAILURES = ['closed', 'open', 'local'] as const satisfies readonly StoreFailure[]
+
+/** What the models are given: the values of `feature`. */
+export const FEATURE_NAMES: readonly string[] = FEATURES.map(({ name }) => name)
 
 /** The country of a ranking of a client's own tickers. */
 export const CUSTOM_COUNTRY = 'custom'
@@ -64,6 +68,41 @@ export const catalogue = {
     type: 'gauge',
     help: 'Always 1; the labels say which version answers and what it was trained on.',
     labels: { model_type: MODEL_TYPES, version: [], source: ['simulated', 'historical'] }
+  },
+  model_age_seconds: {
+    type: 'gauge',
+    help: 'Seconds since the served version was trained, by the trained_at of its manifest.',
+    labels: { model_type: MODEL_TYPES }
+  },
+  model_drift_samples: {
+    type: 'gauge',
+    help: 'Rows of the last 20 market days that drift is measured on: each symbol of a universe once a day.',
+    labels: { model_type: MODEL_TYPES }
+  },
+  model_feature_psi: {
+    type: 'gauge',
+    help: 'Population stability index of a feature against the training rows; 0 below 200 samples.',
+    labels: { model_type: MODEL_TYPES, feature: FEATURE_NAMES }
+  },
+  model_feature_psi_limit: {
+    type: 'gauge',
+    help: "The PSI that 5 % of the training's own dates exceed, or of its months once 15 days are sampled; 0: unknown.",
+    labels: { model_type: MODEL_TYPES, feature: FEATURE_NAMES }
+  },
+  model_feature_out_of_range_ratio: {
+    type: 'gauge',
+    help: 'Share of the samples with the feature outside the middle 99 % of the training rows; 0 below 200 samples.',
+    labels: { model_type: MODEL_TYPES, feature: FEATURE_NAMES }
+  },
+  model_score_psi: {
+    type: 'gauge',
+    help: 'Population stability index of the probability against the training rows; 0 below 200 samples.',
+    labels: { model_type: MODEL_TYPES }
+  },
+  model_score_psi_limit: {
+    type: 'gauge',
+    help: "The PSI of the probability that 5 % of the training's own dates or months exceed; 0: unknown.",
+    labels: { model_type: MODEL_TYPES }
   },
   cache_hits_total: { type: 'counter', help: 'Lookups that the cache answered.', labels: { cache_type: CACHE_TYPES } },
   cache_misses_total: {

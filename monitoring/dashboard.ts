@@ -68,6 +68,8 @@ const ALERTS: Readonly<Record<string, readonly string[]>> = {
   'Replies by status': ['HighErrorRate'],
   'Age of the newest price': ['StaleMarketData'],
   Queue: ['ModelQueueSaturated'],
+  'Features against training': ['ModelDrift'],
+  'Age of the model': ['ModelOld'],
   'Event loop delay': ['EventLoopSaturated'],
   'Requests shed': ['RequestsShed'],
   Uptime: ['ServiceRestarting'],

@@ -15,11 +15,12 @@ import {
 import { RANKING_MODEL } from '../domain/ranking.ts'
 import { TIER_COMMANDS, TIER_ERRORS, TIER_RESULTS, type TierEvents } from '../plugins/cache/index.ts'
 import type { CoinFetch } from '../plugins/coins.ts'
+import type { DriftReport } from '../plugins/drift.ts'
 import type { Metrics } from '../plugins/metrics/index.ts'
 import type { Manifest, Run } from '../plugins/model/index.ts'
 import type { RankingMade } from '../plugins/ranking.ts'
 import type { StoreFailure } from '../plugins/rate-limit/index.ts'
-import { CACHE_TYPES, CUSTOM_COUNTRY, MODEL_TYPES, STORE_FAILURES, catalogue } from './catalogue.ts'
+import { CACHE_TYPES, CUSTOM_COUNTRY, FEATURE_NAMES, MODEL_TYPES, STORE_FAILURES, catalogue } from './catalogue.ts'
 
 /** A value a key: what is bound once and looked up by a plain string afterwards. */
 function bind<K extends string, V>(keys: readonly K[], make: (key: K) => V): Readonly<Record<string, V>> {
@@ -45,8 +46,11 @@ export interface Meters {
   model: { onRun: (manifest: Manifest, run: Run) => void }
   ranking: { onRanking: (made: RankingMade) => void }
   rateLimit: { onExceeded: (event: { endpoint: string }) => void; onWithoutStore: (mode: StoreFailure) => void }
-  /** Sets the gauges of an app whose plugins are all there, and makes the series of label sets that are known only now. */
-  watch: (app: FastifyInstance, about: { service: string; version: string }) => void
+  /**
+   * Sets the gauges of an app whose plugins are all there, and makes the series of label sets that are known only now.
+   * @param now the clock
+   */
+  watch: (app: FastifyInstance, about: { service: string; version: string }, now: () => Date) => void
 }
 
 /** Registers the catalogue; to be called before the plugins that report. */
@@ -88,6 +92,29 @@ export function createMeters(metrics: Metrics): Meters {
   function onDataFetch(source: DataSourceName, seconds: number, errors: readonly FetchError[]): void {
     fetches[source]!.seconds.observe(seconds)
     for (const error of errors) fetches[source]!.errors[error]!.inc()
+  }
+
+  /** Drift is made up when somebody reads it; a report stays the same until rows are added. */
+  function watchDrift(app: FastifyInstance): void {
+    const model = { model_type: RANKING_MODEL } as const
+    for (const [gauge, read] of [
+      [m.model_drift_samples, ({ samples }: DriftReport) => samples],
+      [m.model_score_psi, ({ score }: DriftReport) => score.psi],
+      [m.model_score_psi_limit, ({ score }: DriftReport) => score.limit]
+    ] as const) {
+      const cell = gauge.labels(model)
+      gauge.onCollect(() => cell.set(read(app.drift.report())))
+    }
+    for (const [gauge, value] of [
+      [m.model_feature_psi, 'psi'],
+      [m.model_feature_psi_limit, 'limit'],
+      [m.model_feature_out_of_range_ratio, 'outside']
+    ] as const) {
+      const cells = bind(FEATURE_NAMES, (feature) => gauge.labels({ ...model, feature }))
+      gauge.onCollect(() => {
+        for (const feature of app.drift.report().features) cells[feature.name]!.set(feature[value])
+      })
+    }
   }
 
   return {
@@ -135,7 +162,7 @@ export function createMeters(metrics: Metrics): Meters {
       onExceeded: ({ endpoint }) => m.rate_limit_exceeded_total.labels({ endpoint }).inc(),
       onWithoutStore: (mode) => withoutStore[mode]!.inc()
     },
-    watch(app, about) {
+    watch(app, about, now) {
       m.system_info.labels(about).set(1)
       m.openai_configured.labels({}).set(0)
       m.redis_configured.labels({}).set(Number(app.redis.status !== 'not_used'))
@@ -158,6 +185,13 @@ export function createMeters(metrics: Metrics): Meters {
         const { version, source } = app.model.serving(model_type).manifest
         m.model_info.labels({ model_type, version, source }).set(1)
       }
+      const modelAges = bind(MODEL_TYPES, (model_type) => m.model_age_seconds.labels({ model_type }))
+      m.model_age_seconds.onCollect(() => {
+        for (const [name, age] of Object.entries(modelAges)) {
+          age.set((now().getTime() - Date.parse(app.model.serving(name).manifest.trained_at)) / 1000)
+        }
+      })
+      watchDrift(app)
       for (const country of [...app.market.universes.map(({ name }) => name), CUSTOM_COUNTRY]) {
         m.ranking_generation_duration_seconds.labels({ country })
       }

@@ -525,6 +525,97 @@ export const details: readonly Row[] = [
     ]
   },
   {
+    title: 'Drift',
+    panels: [
+      {
+        title: 'Features against training',
+        description:
+          "Population stability index of each feature over its own limit: at 1 it strays as far as one in twenty of the training's dates or months. ModelDrift fires when more than a fifth of the features are above 1 for a day.",
+        unit: 'count',
+        show: 'lines',
+        queries: [
+          {
+            kind: 'share',
+            metric: 'model_feature_psi',
+            of: 'model_feature_psi_limit',
+            over: 'max',
+            by: ['model_type', 'feature'],
+            legend: '{{feature}} ({{model_type}})'
+          }
+        ],
+        thresholds: [
+          { from: 0, colour: 'green' },
+          { from: 1, colour: 'amber' }
+        ],
+        idle: 'no baseline'
+      },
+      {
+        title: 'Probabilities against training',
+        description:
+          'Population stability index of the probabilities, and the one that one in twenty of the training dates or months exceeds.',
+        unit: 'count',
+        show: 'lines',
+        queries: [
+          {
+            kind: 'value',
+            metric: 'model_score_psi',
+            over: 'max',
+            by: ['model_type'],
+            legend: 'index: {{model_type}}'
+          },
+          {
+            kind: 'value',
+            metric: 'model_score_psi_limit',
+            over: 'max',
+            by: ['model_type'],
+            legend: 'limit: {{model_type}}'
+          }
+        ]
+      },
+      {
+        title: 'Features out of range',
+        description:
+          'The share of samples with a feature outside the middle 99 % of the training rows, where the model extrapolates: one in a hundred is usual.',
+        unit: 'ratio',
+        show: 'lines',
+        queries: [
+          {
+            kind: 'value',
+            metric: 'model_feature_out_of_range_ratio',
+            over: 'max',
+            by: ['model_type', 'feature'],
+            legend: '{{feature}} ({{model_type}})'
+          }
+        ]
+      },
+      {
+        title: 'Drift samples',
+        description:
+          'Rows that drift is measured on, in the instance that has fewest: below 200 nothing is said, and every index is 0.',
+        unit: 'count',
+        show: 'number',
+        queries: [{ kind: 'value', metric: 'model_drift_samples', over: 'min', by: ['model_type'] }],
+        thresholds: [
+          { from: 0, colour: 'amber' },
+          { from: 200, colour: 'green' }
+        ]
+      },
+      {
+        title: 'Age of the model',
+        description:
+          'Since the training of the oldest version that is served. ModelOld fires at 400 days, unless the market is simulated.',
+        unit: 'seconds',
+        show: 'number',
+        queries: [{ kind: 'value', metric: 'model_age_seconds', over: 'max', by: ['model_type'] }],
+        thresholds: [
+          { from: 0, colour: 'green' },
+          { from: 200 * 86_400, colour: 'amber' },
+          { from: 400 * 86_400, colour: 'red' }
+        ]
+      }
+    ]
+  },
+  {
     title: 'Runtime',
     panels: [
       {

@@ -52,6 +52,10 @@ export type Query = { legend?: string } & (
   | { kind: 'ratio'; part: readonly EventsOf[]; whole: readonly EventsOf[]; times?: number; window?: '5m' | '1h' }
   /** A gauge, over the instances. */
   | { [N in Named<'gauge'>]: { kind: 'value'; metric: N; over: 'sum' | 'min' | 'max' } & Grouped<N> }[Named<'gauge'>]
+  /** A gauge as a share of another one with the same labels; nothing while that is 0. */
+  | {
+      [N in Named<'gauge'>]: { kind: 'share'; metric: N; of: Named<'gauge'>; over: 'min' | 'max' } & Grouped<N>
+    }[Named<'gauge'>]
   /** Seconds since the Unix time in a gauge; nothing while it is 0. */
   | { [N in Named<'gauge'>]: { kind: 'age'; metric: N } & Grouped<N> }[Named<'gauge'>]
   /** Observations by bucket. */
@@ -132,6 +136,10 @@ export function promql(query: Query, scope: Scope): string {
       return `${grouped('sum', by, rate('_sum'))} / (${grouped('sum', by, rate('_count'))} > 0)`
     case 'value':
       return grouped(query.over, by, select(query, scope))
+    case 'share': {
+      const whole = select({ metric: query.of, ...(query.where && { where: query.where }) }, scope)
+      return grouped(query.over, by, `${select(query, scope)} / (${whole} > 0)`)
+    }
     case 'age':
       return `time() - ${grouped('max', by, `${select(query, scope)} > 0`)}`
     case 'heatmap':

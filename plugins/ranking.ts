@@ -8,7 +8,7 @@ import type { Candles, FetchError, MarketSourceName } from '../domain/market.ts'
 import { RANKING_MODEL, percentileOf, rank } from '../domain/ranking.ts'
 import { signalOf } from '../domain/signals.ts'
 import type { ModelReference, Warning } from '../schemas/market.ts'
-import type { Ranking, SkipReason, TickerPrediction } from '../schemas/ranking.ts'
+import type { Explanation, Ranking, SkipReason, TickerPrediction } from '../schemas/ranking.ts'
 import type { CacheEntry, CachePolicy } from './cache/index.ts'
 import type { Manifest } from './model/index.ts'
 
@@ -19,10 +19,18 @@ export interface Rankings {
   /** The ranking of symbols of one's own choice among themselves. */
   ofSymbols(symbols: readonly string[]): Promise<Ranking>
   /**
-   * One symbol, with its place in the smallest universe it belongs to, from the cache while it is fresh.
-   * @throws TF_ERR_RANKING_SHORT_HISTORY, Market.failure
+   * One symbol, with its place in the smallest universe it belongs to, from the cache while it is fresh; with its explanation
+   * if that is asked for.
+   * @throws TF_ERR_RANKING_SHORT_HISTORY, TF_ERR_RANKING_NOT_EXPLAINABLE, Market.failure
    */
-  predict(symbol: string): Promise<CacheEntry<TickerPrediction>>
+  predict(symbol: string, explained: boolean): Promise<CacheEntry<TickerPrediction & Partial<Explanation>>>
+  /**
+   * The parts of one row's answer, beside what the model is worth.
+   * @param manifest of the version that answered
+   * @param margin that it answered
+   * @throws TF_ERR_RANKING_NOT_EXPLAINABLE
+   */
+  explain(manifest: Manifest, vector: Float32Array, margin: number): Explanation
   /** The model as replies name it. */
   describe(manifest: Manifest): Static<typeof ModelReference>
   /** A warning for each feature of a vector that the model was not trained on. */
@@ -55,6 +63,8 @@ export interface RankingOptions {
   minCoverage: number
   /** The clock. */
   now: () => Date
+  /** Called with the rows that a model has scored: of rankings and predictions that were made, not taken from the cache. */
+  onScored?: (manifest: Manifest, rows: readonly ScoredRow[]) => void
   /** Called after each ranking that was made. */
   onRanking?: (made: RankingMade) => void
 }
@@ -65,6 +75,16 @@ export const TF_ERR_RANKING_SHORT_HISTORY = createError<[string]>(
   422
 )
 
+export const TF_ERR_RANKING_NOT_EXPLAINABLE = createError(
+  'TF_ERR_RANKING_NOT_EXPLAINABLE',
+  'explain=true is not available for this model: its manifest has no linear block',
+  422
+)
+
+/** Said beside contributions, which are easily taken for more. */
+const NOTE =
+  "A contribution is to this model's log-odds, and no reason why a price moves; skill says how little or much the model knows."
+
 /** Prices older than this are worth a warning: longer than any exchange's holidays. */
 const OLD_DAYS = 7
 const DAY = 86_400_000
@@ -74,10 +94,13 @@ const PARTIAL_TTL = 5000
 /** Milliseconds for which it is known that a symbol has no prices, or too few. */
 const NEGATIVE_TTL = 60_000
 
-interface Scored {
+/** A symbol whose last prices a model has scored. */
+export interface ScoredRow {
   symbol: string
   probability: number
+  margin: number
   price: number
+  /** Day of the price, YYYY-MM-DD. */
   asOf: string
   vector: Float32Array
 }
@@ -87,10 +110,17 @@ interface Skipped {
   reason: SkipReason
 }
 
+/** A prediction as the cache keeps it: made with its explanation, which is cheaper than to look its model up again. */
+interface Kept {
+  prediction: TickerPrediction
+  /** null: the model has none. */
+  explanation: Explanation | null
+}
+
 type Warned = Static<typeof Warning>
 
 async function ranking(fastify: FastifyInstance, options: RankingOptions): Promise<void> {
-  const { ttl, minCoverage, now, onRanking } = options
+  const { ttl, minCoverage, now, onScored, onRanking } = options
   const policy: CachePolicy<Ranking> = {
     // What the source could not give may be there in a moment.
     ttl: ({ coverage }) => (coverage === 1 ? ttl : Math.min(ttl, PARTIAL_TTL)),
@@ -102,9 +132,9 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
   /** One pass: what can be scored is scored in one inference, the rest is named with its reason. */
   async function score(
     symbols: readonly string[]
-  ): Promise<{ scored: Scored[]; skipped: Skipped[]; manifest: Manifest }> {
+  ): Promise<{ scored: ScoredRow[]; skipped: Skipped[]; manifest: Manifest }> {
     const histories = await market.history(symbols, HISTORY_BARS)
-    const candidates: Omit<Scored, 'probability'>[] = []
+    const candidates: Omit<ScoredRow, 'probability' | 'margin'>[] = []
     const skipped: Skipped[] = []
     for (const [symbol, history] of histories) {
       const vector = history.ok ? latestFeatures(history.value.adjClose) : undefined
@@ -115,8 +145,10 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
 
     const vectors = new Float32Array(candidates.length * FEATURES.length)
     candidates.forEach(({ vector }, i) => vectors.set(vector, i * FEATURES.length))
-    const { probability, manifest } = await model.predict(RANKING_MODEL, vectors)
-    return { scored: candidates.map((item, i) => ({ ...item, probability: probability[i]! })), skipped, manifest }
+    const { probability, margin, manifest } = await model.predict(RANKING_MODEL, vectors)
+    const scored = candidates.map((item, i) => ({ ...item, probability: probability[i]!, margin: margin[i]! }))
+    onScored?.(manifest, scored)
+    return { scored, skipped, manifest }
   }
 
   async function make(symbols: readonly string[], country: string | undefined): Promise<Ranking> {
@@ -158,7 +190,7 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
     return reply
   }
 
-  function warnings(manifest: Manifest, scored: readonly Scored[]): Warned[] {
+  function warnings(manifest: Manifest, scored: readonly ScoredRow[]): Warned[] {
     const found: Warned[] = []
     if (market.kind === 'simulated') {
       found.push({ code: 'simulated_data', message: 'Prices are invented by a seeded simulator.' })
@@ -197,21 +229,35 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
   }
 
   /** Kept like a ranking; that there is nothing to predict from is kept too, for a while. */
-  const predictionPolicy: CachePolicy<TickerPrediction | Skipped> = {
+  const predictionPolicy: CachePolicy<Kept | Skipped> = {
     ...policy,
     ttl: (made) => ('reason' in made ? Math.min(ttl, NEGATIVE_TTL) : ttl)
   }
 
-  async function predict(symbol: string): Promise<CacheEntry<TickerPrediction>> {
+  function explain(manifest: Manifest, vector: Float32Array, margin: number): Explanation {
+    const parts = model.explain(manifest, vector)
+    if (parts === undefined) throw new TF_ERR_RANKING_NOT_EXPLAINABLE()
+    const { contributions, base } = parts
+    return { contributions, base, margin, skill: manifest.metrics, note: NOTE }
+  }
+
+  async function predict(
+    symbol: string,
+    explained: boolean
+  ): Promise<CacheEntry<TickerPrediction & Partial<Explanation>>> {
     const entry = await cache.wrap('prediction', keyOf(symbol), predictionPolicy, async () => makePrediction(symbol))
     const { value } = entry
-    if (!('reason' in value)) return { ...entry, value }
+    if (!('reason' in value)) {
+      const { prediction, explanation } = value
+      if (explained && explanation === null) throw new TF_ERR_RANKING_NOT_EXPLAINABLE()
+      return { ...entry, value: explained ? { ...prediction, ...explanation } : prediction }
+    }
     throw value.reason === 'short_history'
       ? new TF_ERR_RANKING_SHORT_HISTORY(symbol)
       : market.failure(symbol, value.reason)
   }
 
-  async function makePrediction(symbol: string): Promise<TickerPrediction | Skipped> {
+  async function makePrediction(symbol: string): Promise<Kept | Skipped> {
     const { scored, skipped, manifest } = await score([symbol])
     const [one] = scored
     if (one === undefined) {
@@ -224,7 +270,7 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
     // The cached ranking may be older than this probability, or lack the symbol: it is compared with the others only.
     const members = universe && (await ofUniverse(universe.name)).value.ranking
     const others = members?.filter(({ ticker }) => ticker !== symbol).map(({ prob }) => prob)
-    return {
+    const prediction: TickerPrediction = {
       ticker: symbol,
       prob: one.probability,
       signal: signalOf(one.probability),
@@ -238,12 +284,14 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
       model: describe(manifest),
       warnings: [...warnings(manifest, scored), ...extrapolations(one.vector)]
     }
+    return { prediction, explanation: manifest.linear ? explain(manifest, one.vector, one.margin) : null }
   }
 
   const decorator: Rankings = {
     ofUniverse,
     ofSymbols: async (symbols) => make(symbols, undefined),
     predict,
+    explain,
     describe,
     extrapolations
   }
@@ -265,7 +313,7 @@ function commonest(failures: readonly Skipped[]): FetchError {
   return reasons.toSorted((a, b) => count(b) - count(a))[0] as FetchError
 }
 
-function newest(scored: readonly Scored[]): string | null {
+function newest(scored: readonly ScoredRow[]): string | null {
   return (
     scored
       .map(({ asOf }) => asOf)

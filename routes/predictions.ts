@@ -6,7 +6,11 @@ import { signalOf } from '../domain/signals.ts'
 import { parseSymbol } from '../domain/symbols.ts'
 import { Freshness, ModelReference, Probability, Signal, Ticker, Warnings } from '../schemas/market.ts'
 import { problems } from '../schemas/problem.ts'
-import { TickerPrediction } from '../schemas/ranking.ts'
+import { ExplainQuery, Explanation, TickerPrediction } from '../schemas/ranking.ts'
+
+const RawPrediction = Type.Object({ prob: Probability, signal: Signal, model: ModelReference, warnings: Warnings })
+/** What is there only if it was asked for. */
+const MaybeExplanation = Type.Partial(Explanation)
 
 const predictions: FastifyPluginAsyncTypebox = async (fastify) => {
   // The body's schema is the model's own: what it was trained on is what a client must send.
@@ -19,20 +23,19 @@ const predictions: FastifyPluginAsyncTypebox = async (fastify) => {
         tags: ['predictions'],
         operationId: 'predictRaw',
         summary: 'Probability of outperforming, from features of your own',
+        querystring: ExplainQuery,
         body: Type.Object({ features }, { additionalProperties: false }),
-        response: {
-          200: Type.Object({ prob: Probability, signal: Signal, model: ModelReference, warnings: Warnings }),
-          ...problems(400, 413, 415)
-        }
+        response: { 200: Type.Composite([RawPrediction, MaybeExplanation]), ...problems(400, 413, 415, 422) }
       }
     },
     async (request) => {
       // The schema is made at boot, so its type is not known here; toVector checks every name again.
       const vector = fastify.model.toVector(RANKING_MODEL, request.body.features as Record<string, number>)
-      const { probability, manifest } = await fastify.model.predict(RANKING_MODEL, vector)
+      const { probability, margin, manifest } = await fastify.model.predict(RANKING_MODEL, vector)
       const prob = probability[0]!
       const warnings = fastify.ranking.extrapolations(vector)
-      return { prob, signal: signalOf(prob), model: fastify.ranking.describe(manifest), warnings }
+      const explanation = request.query.explain ? fastify.ranking.explain(manifest, vector, margin[0]!) : {}
+      return { prob, signal: signalOf(prob), model: fastify.ranking.describe(manifest), warnings, ...explanation }
     }
   )
 
@@ -44,11 +47,18 @@ const predictions: FastifyPluginAsyncTypebox = async (fastify) => {
         operationId: 'predictTicker',
         summary: 'Probability that a stock outperforms, with the features it was computed from',
         params: Type.Object({ ticker: Ticker }),
-        response: { 200: Type.Composite([TickerPrediction, Freshness]), ...problems(400, 404, 422, 502, 504) }
+        querystring: ExplainQuery,
+        response: {
+          200: Type.Composite([TickerPrediction, MaybeExplanation, Freshness]),
+          ...problems(400, 404, 422, 502, 504)
+        }
       }
     },
     async (request) => {
-      const { value, stale, age } = await fastify.ranking.predict(parseSymbol(request.params.ticker)!)
+      const { value, stale, age } = await fastify.ranking.predict(
+        parseSymbol(request.params.ticker)!,
+        request.query.explain
+      )
       return { ...value, warnings: [...value.warnings], stale, age_seconds: age / 1000 }
     }
   )

@@ -29,7 +29,7 @@ const DESCRIPTIONS: Record<number, string> = {
   404: 'There is no such thing.',
   413: 'The body is larger than 1 MiB.',
   415: 'The body is not JSON.',
-  422: 'There is not enough data to answer.',
+  422: 'There is not enough data to answer, or the model cannot explain its answer.',
   429: 'Too many requests; `Retry-After` says when to come back.',
   500: 'The service failed; its log has the cause under the request id.',
   502: 'The source of the prices failed.',

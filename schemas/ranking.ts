@@ -65,3 +65,31 @@ export const TickerPrediction = Type.Object({
   warnings: Warnings
 })
 export type TickerPrediction = Static<typeof TickerPrediction>
+
+/** What `explain=true` adds to a prediction. */
+export const Explanation = Type.Object({
+  contributions: Type.Record(Type.String(), Finite(), {
+    description: "What each feature adds to the model's log-odds. Exact: they and `base` add up to `margin`."
+  }),
+  base: Finite({ description: 'The part of the log-odds that no feature has to do with.' }),
+  margin: Finite({
+    description: 'The log-odds that the model answered, in float32: `prob` is 1 / (1 + exp(-margin)).'
+  }),
+  skill: Type.Record(Type.String(), Type.Unknown(), {
+    description:
+      'What the model is worth, in purged walk-forward figures: the AUC (.5 is a coin) with its interval, and others.'
+  }),
+  note: Type.String()
+})
+export type Explanation = Static<typeof Explanation>
+
+/** Query of routes that can explain their prediction. */
+export const ExplainQuery = Type.Object(
+  {
+    explain: Type.Boolean({
+      default: false,
+      description: "Adds each feature's contribution to the model's log-odds, beside the model's measured skill."
+    })
+  },
+  { additionalProperties: false }
+)

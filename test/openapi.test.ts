@@ -44,7 +44,7 @@ t.test('every route of the service is documented, with every error it can answer
     ['/crypto/search', 'get', '400', '404', '502', '504'],
     ['/metrics', 'get', '400', '401'],
     ['/models', 'get'],
-    ['/predict_raw', 'post', '400', '413', '415'],
+    ['/predict_raw', 'post', '400', '413', '415', '422'],
     ['/predict_ticker/{ticker}', 'get', '400', '404', '422', '502', '504'],
     ['/ranking', 'get', '400', '502', '504'],
     ['/ticker_info/{ticker}', 'get', '400', '404', '502', '504'],

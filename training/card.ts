@@ -40,6 +40,9 @@ export function toCard(manifest: Manifest, { years, failures, command, notes }: 
     RECIPE_HISTORY,
     '## Use and limits',
     source === 'simulated' ? SIMULATED_USE : HISTORICAL_USE,
+    '## When it leaves what it knows',
+    DRIFT,
+    driftTable(manifest).join('\n'),
     '## Reproduce',
     `\`\`\`\n${command}\n\`\`\``,
     'The same data and code give the same bytes: nothing depends on the clock or on chance. `trained_at` is the end of the data window, or `SOURCE_DATE_EPOCH` where it is set.'
@@ -102,6 +105,18 @@ function universeTable({ universe }: Manifest): string[] {
 function calibration({ calibration: { a, b } }: Manifest): string {
   return `Calibration: Platt scaling, log-odds = ${a} · margin + ${b}, fitted on the newest fifth of the rows, scored by a model of the older ones, on margins less their mean, with a normal prior (1, .5) on the slope. Then the weights were fitted on all rows.`
 }
+
+/** The limits of the manifest, as a reader compares them. */
+function driftTable({ features, drift }: Manifest): string[] {
+  const limits = [...features.map(({ name }) => name), 'probability'].map((name, j) => {
+    const { date, month } = (drift.features[j] ?? drift.score).psi_limits
+    return `| ${name} | ${date.toFixed(2)} | ${month.toFixed(2)} |`
+  })
+  return ['| PSI that 5 % exceed | of the dates | of the months |', '| --- | ---: | ---: |', ...limits]
+}
+
+const DRIFT =
+  'The manifest has the deciles of each feature and of the probability among the training rows, and how far the training strays from itself: stocks move together, so single dates and months are always far from the sum of all (population stability index, .25 being the textbook alarm). A service compares what it scores with these limits. Beyond them, and outside the middle 99 % of a feature (`feature_out_of_range`), the model extrapolates: its figures above say nothing there.'
 
 const SIMULATED_WARNING =
   '**Trained on a simulated market. It learned the signal that the simulator plants, knows nothing of real markets, and must never score real prices.**'

@@ -81,6 +81,14 @@ export function quantileOfSorted(sorted: Float64Array, q: number): number {
   return low + (sorted[Math.ceil(at)]! - low) * (at - Math.floor(at))
 }
 
+/** The shortest decimal that reads back as the same float32. */
+export function shortFloat(value: number): number {
+  const exact = Math.fround(value)
+  let digits = 1
+  while (Math.fround(Number(exact.toPrecision(digits))) !== exact) digits++
+  return Number(exact.toPrecision(digits))
+}
+
 /** Mean of a sample. */
 export function average(values: Iterable<number>): number {
   let sum = 0

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
 import { FEATURES, type FeatureDefinition } from '../domain/features.ts'
 import { HORIZON_DAYS, type Dataset } from './dataset.ts'
-import { quantileOfSorted } from './evaluation.ts'
-import { score, type LinearModel } from './model.ts'
+import { driftBaseline, type DriftBaseline } from './drift.ts'
+import { quantileOfSorted, shortFloat } from './evaluation.ts'
+import { CLIP, score, type LinearModel } from './model.ts'
 import { MODEL_NAME, type Training } from './pipeline.ts'
 import type { Metrics } from './walk-forward.ts'
 
@@ -40,6 +41,16 @@ export interface Manifest {
   /** Of model.onnx. */
   sha256: string
   self_test: { features: Record<string, number>; probability: number }[]
+  /** The parameters of model.onnx, for explanations. */
+  linear: {
+    means: number[]
+    scales: number[]
+    clip: number
+    weights: number[]
+    intercept: number
+    calibration: { a: number; b: number }
+  }
+  drift: DriftBaseline
 }
 
 /** The sentence that the probability is a probability of. */
@@ -69,16 +80,22 @@ export function toManifest(training: Training, onnx: Uint8Array, version: string
     self_test: selfTest(
       features.map(({ quantiles }) => quantiles),
       model
-    )
+    ),
+    linear: linearOf(model),
+    drift: driftBaseline(rows, model)
   }
 }
 
-/** The shortest decimal that reads back as the same float32. */
-export function shortFloat(value: number): number {
-  const exact = Math.fround(value)
-  let digits = 1
-  while (Math.fround(Number(exact.toPrecision(digits))) !== exact) digits++
-  return Number(exact.toPrecision(digits))
+function linearOf({ mean, scale, weights, intercept, platt }: LinearModel): Manifest['linear'] {
+  const calibration = { a: shortFloat(platt.a), b: shortFloat(platt.b) }
+  return {
+    means: Array.from(mean, shortFloat),
+    scales: Array.from(scale, shortFloat),
+    clip: CLIP,
+    weights: Array.from(weights, shortFloat),
+    intercept: shortFloat(intercept),
+    calibration
+  }
 }
 
 /** Universes by name, with what each gave. */

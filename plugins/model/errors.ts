@@ -29,6 +29,12 @@ export const TF_ERR_MODEL_SELF_TEST = createError<[string, number, number, numbe
   'Model %s fails its self-test: vector %d should give %d, gives %d',
   500
 )
+/** The manifest's `linear` block is of another model: explanations would be wrong. */
+export const TF_ERR_MODEL_LINEAR = createError<[string, number, number]>(
+  'TF_ERR_MODEL_LINEAR',
+  "Model %s: its manifest's linear block gives a margin of %d where the model answers %d",
+  500
+)
 /** No version of a model is acceptable to the service. */
 export const TF_ERR_MODEL_NONE_FITS = createError<[string, string]>(
   'TF_ERR_MODEL_NONE_FITS',

@@ -5,6 +5,7 @@ import fp from 'fastify-plugin'
 import { Batcher, type Prediction, type Run } from './batcher.ts'
 import { TF_ERR_MODEL_NONE_FITS, TF_ERR_MODEL_REGISTERED, TF_ERR_MODEL_UNKNOWN } from './errors.ts'
 import { checkVectors, featuresSchema, outOfRange, toVector } from './features.ts'
+import { type Explanation, explain } from './linear.ts'
 import type { Manifest } from './manifest.ts'
 import { type ModelData, parseOptions } from './options.ts'
 import { type ModelVersion, readModel, readRepository } from './repository.ts'
@@ -12,7 +13,8 @@ import { type OpenSession, loadSession, openOnnxSession } from './session.ts'
 
 export type { Prediction, Run } from './batcher.ts'
 export * from './errors.ts'
-export { type Manifest, ManifestSchema } from './manifest.ts'
+export type { Explanation } from './linear.ts'
+export { type Bins, type Linear, type Manifest, ManifestSchema } from './manifest.ts'
 export { ModelOptionsSchema } from './options.ts'
 export type { ModelVersion } from './repository.ts'
 export type { ModelSession, OpenSession, Scores, Signature } from './session.ts'
@@ -31,6 +33,11 @@ export interface Model {
   toVector(name: string, record: Readonly<Record<string, number>>): Float32Array
   /** Names of the features of a row that lie outside the middle 99 % of the training rows. @throws TF_ERR_MODEL_UNKNOWN */
   outOfRange(name: string, vector: Float32Array): string[]
+  /**
+   * What each feature of a row contributes to the log-odds of the version with this manifest, the one that answered. undefined:
+   * its manifest has no `linear` block.
+   */
+  explain(manifest: Manifest, vector: Float32Array): Explanation | undefined
   /** Rows that wait for a run of this model. @throws TF_ERR_MODEL_UNKNOWN */
   queueDepth(name: string): number
   /** Rows of a model that may wait or be in a run: the option `maxQueueRows`. */
@@ -131,6 +138,7 @@ async function model(fastify: FastifyInstance, options: ModelOptions): Promise<v
     inputSchema: (name) => featuresSchema(find(name).version.manifest),
     toVector: (name, record) => toVector(find(name).version.manifest, record),
     outOfRange: (name, vector) => outOfRange(find(name).version.manifest, vector),
+    explain,
     queueCapacity: maxQueueRows,
     queueDepth: (name) => find(name).batcher.depth,
     async predict(name, vectors) {

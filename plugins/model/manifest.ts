@@ -15,6 +15,40 @@ const FeatureSchema = Type.Object({
   )
 })
 
+const LinearSchema = Type.Object(
+  {
+    means: Type.Array(Finite),
+    scales: Type.Array(Type.Number({ exclusiveMinimum: 0 })),
+    clip: Type.Optional(Type.Number({ exclusiveMinimum: 0 })),
+    weights: Type.Array(Finite),
+    intercept: Finite,
+    calibration: Type.Object({ a: Finite, b: Finite })
+  },
+  {
+    description:
+      'What a linear model is made of: log-odds = a · (intercept + Σ weights · clip((x - means) / scales, ±clip)) + b.'
+  }
+)
+
+const BinsSchema = Type.Object({
+  edges: Type.Array(Finite, { minItems: 1, maxItems: 99 }),
+  shares: Type.Array(Type.Number({ minimum: 0, maximum: 1 })),
+  psi_limits: Type.Object({ date: Type.Number({ minimum: 0 }), month: Type.Number({ minimum: 0 }) })
+})
+
+const DriftSchema = Type.Object(
+  { features: Type.Array(BinsSchema), score: BinsSchema },
+  {
+    description:
+      'What the training rows looked like: bins (up to and with each edge) of each feature and of the probability, the share of rows in each, and the PSI that 5 % of the training dates, and of its months, exceed.'
+  }
+)
+
+/** Parameters of a linear model, as float32. */
+export type Linear = Static<typeof LinearSchema>
+/** The distribution of one quantity among the training rows, and how far a date or a month of them strays from it. */
+export type Bins = Static<typeof BinsSchema>
+
 /**
  * manifest.json: the contract of one model version. An ONNX session exposes names and shapes only; what the columns mean,
  * where the weights come from and what they are worth stands here, tied to the file by its checksum.
@@ -40,7 +74,29 @@ export const ManifestSchema = Type.Object({
   sha256: Type.String({ pattern: '^[0-9a-f]{64}$' }),
   self_test: Type.Array(Type.Object({ features: Type.Record(Type.String(), Finite), probability: Finite }), {
     minItems: 1
-  })
+  }),
+  linear: Type.Optional(LinearSchema),
+  drift: Type.Optional(DriftSchema)
 })
 
 export type Manifest = Static<typeof ManifestSchema>
+
+function binsFault({ edges, shares }: Bins): string | undefined {
+  if (shares.length !== edges.length + 1) return `${edges.length} edges make ${edges.length + 1} shares`
+  return edges.every((edge, i) => i === 0 || edge > edges[i - 1]!) ? undefined : 'edges must ascend'
+}
+
+/** What a manifest that keeps to the schema contradicts itself in: lists that do not fit each other. undefined: nothing. */
+export function contradiction({ features, linear, drift }: Manifest): string | undefined {
+  if (new Set(features.map(({ name }) => name)).size !== features.length) return 'two features have one name'
+  for (const list of ['means', 'scales', 'weights'] as const) {
+    if (linear && linear[list].length !== features.length) return `linear/${list}: needs one value a feature`
+  }
+  if (drift === undefined) return undefined
+  if (drift.features.length !== features.length) return 'drift/features: needs one a feature'
+  for (const [j, bins] of [...drift.features, drift.score].entries()) {
+    const fault = binsFault(bins)
+    if (fault !== undefined) return `drift/${features[j] ? `features/${j}` : 'score'}: ${fault}`
+  }
+  return undefined
+}

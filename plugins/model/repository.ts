@@ -4,7 +4,7 @@ import { readFile, readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Value } from '@sinclair/typebox/value'
 import { TF_ERR_MODEL_CHECKSUM, TF_ERR_MODEL_MANIFEST, TF_ERR_MODEL_REPOSITORY } from './errors.ts'
-import { type Manifest, ManifestSchema } from './manifest.ts'
+import { type Manifest, ManifestSchema, contradiction } from './manifest.ts'
 
 /** One version on disk. */
 export interface ModelVersion {
@@ -38,8 +38,8 @@ async function readManifest(directory: string, name: string, version: string): P
   if (checked.name !== name || checked.version !== version) {
     throw new TF_ERR_MODEL_MANIFEST(id, `speaks of ${checked.name}/${checked.version}`)
   }
-  const names = new Set(checked.features.map((feature) => feature.name))
-  if (names.size !== checked.features.length) throw new TF_ERR_MODEL_MANIFEST(id, 'two features have one name')
+  const fault = contradiction(checked)
+  if (fault !== undefined) throw new TF_ERR_MODEL_MANIFEST(id, fault)
   return checked
 }
 

@@ -1,6 +1,7 @@
 /** One loaded model version: opened, checked against its manifest, warmed up and self-tested before anyone may ask it. */
 import { TF_ERR_MODEL_INFERENCE, TF_ERR_MODEL_SELF_TEST, TF_ERR_MODEL_SIGNATURE } from './errors.ts'
 import { toVector } from './features.ts'
+import { checkLinear } from './linear.ts'
 import type { Manifest } from './manifest.ts'
 
 /** A row's answers: `probability` of the manifest's label, and its log-odds, `margin`. One of each a row. */
@@ -129,7 +130,7 @@ async function selfTest(session: ModelSession, manifest: Manifest): Promise<void
 
 /**
  * Opens a version and proves that it works; what it opened is released if it does not.
- * @throws TF_ERR_MODEL_SIGNATURE, TF_ERR_MODEL_SELF_TEST, TF_ERR_MODEL_INFERENCE, or the runtime's own error.
+ * @throws TF_ERR_MODEL_SIGNATURE, TF_ERR_MODEL_SELF_TEST, TF_ERR_MODEL_LINEAR, TF_ERR_MODEL_INFERENCE, or the runtime's own error.
  */
 export async function loadSession(open: OpenSession, bytes: Uint8Array, manifest: Manifest): Promise<ModelSession> {
   const session = await open(bytes)
@@ -141,6 +142,7 @@ export async function loadSession(open: OpenSession, bytes: Uint8Array, manifest
         await session.run(() => ({ features: new Float32Array(rows * width), rows }))
     }
     await selfTest(session, manifest)
+    await checkLinear(session, manifest)
     return session
   } catch (error) {
     await session.release()

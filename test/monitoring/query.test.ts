@@ -96,6 +96,19 @@ t.test('ratio: of counters, of the buckets of a histogram, of several metrics', 
   )
 })
 
+t.test('share: of another gauge with the same labels, and nothing where that is 0', async (t) => {
+  const share = { kind: 'share', metric: 'model_feature_psi', of: 'model_feature_psi_limit', over: 'max' } as const
+  t.equal(
+    selected({ ...share, by: ['feature'] }),
+    'max by (feature) (model_feature_psi{job="api"} / (model_feature_psi_limit{job="api"} > 0))'
+  )
+  const where = { feature: 'macd' }
+  t.equal(
+    bare({ ...share, where }),
+    'max(model_feature_psi{feature="macd"} / (model_feature_psi_limit{feature="macd"} > 0))'
+  )
+})
+
 t.test('value, age and heatmap', async (t) => {
   t.equal(bare({ kind: 'value', metric: 'model_loaded', over: 'min' }), 'min(model_loaded)')
   t.equal(

@@ -3,6 +3,8 @@ import { readFile, readdir } from 'node:fs/promises'
 import t from 'tap'
 import { FEATURES } from '../../domain/features.ts'
 import type { Manifest } from '../../training/manifest.ts'
+import { CLIP, type LinearModel } from '../../training/model.ts'
+import { toOnnx } from '../../training/onnx.ts'
 import { withRuntime } from '../../training/verify.ts'
 
 const MODELS = new URL('../../models/outperform/', import.meta.url)
@@ -40,7 +42,9 @@ for (const version of ['1', '2']) {
       'calibration',
       'metrics',
       'sha256',
-      'self_test'
+      'self_test',
+      'linear',
+      'drift'
     ])
     t.equal(manifest.version, version)
     t.equal(manifest.sha256, createHash('sha256').update(onnx).digest('hex'))
@@ -61,6 +65,30 @@ for (const version of ['1', '2']) {
       }
     })
   })
+
+  t.test(
+    `outperform ${version} is made of its linear block, to the bit, and has limits that its months pass`,
+    async (t) => {
+      const { onnx, manifest, card } = await read(version)
+      const { means, scales, clip, weights, intercept, calibration } = manifest.linear
+      const model: LinearModel = {
+        mean: Float32Array.from(means),
+        scale: Float32Array.from(scales),
+        weights: Float32Array.from(weights),
+        intercept: Math.fround(intercept),
+        platt: { a: Math.fround(calibration.a), b: Math.fround(calibration.b) }
+      }
+      t.equal(clip, CLIP)
+      t.ok(Buffer.from(toOnnx(model, manifest.name, manifest.label)).equals(onnx))
+      const { features, score } = manifest.drift
+      for (const { edges, shares, psi_limits } of [...features, score]) {
+        t.equal(shares.length, edges.length + 1)
+        t.ok(Math.abs(shares.reduce((sum, share) => sum + share, 0) - 1) < 1e-3)
+        t.ok(psi_limits.date >= psi_limits.month * 0.9 && psi_limits.month > 0.1)
+      }
+      t.match(card, `| probability | ${score.psi_limits.date.toFixed(2)} | ${score.psi_limits.month.toFixed(2)} |`)
+    }
+  )
 
   t.test(`outperform ${version} has honest figures`, async (t) => {
     const { metrics, source, calibration } = (await read(version)).manifest

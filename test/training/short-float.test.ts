@@ -1,5 +1,5 @@
 import t from 'tap'
-import { shortFloat } from '../../training/manifest.ts'
+import { shortFloat } from '../../training/evaluation.ts'
 
 t.test('float32 values are printed as short as they read back', async (t) => {
   t.equal(shortFloat(0.1), 0.1)

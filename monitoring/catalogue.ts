@@ -6,12 +6,16 @@
 import { FETCH_ERRORS, MARKET_SOURCES, UPSTREAMS } from '../domain/market.ts'
 import { RANKING_MODEL } from '../domain/ranking.ts'
 import { type Catalogue, pluginCatalogue } from '../plugins/metrics/index.ts'
+import { RELOAD_REASONS } from '../plugins/model/index.ts'
 
 /** What the cache holds: the values of `cache_type`. */
 export const CACHE_TYPES = ['ranking', 'prediction', 'ticker_info'] as const
 
 /** The models: the values of `model_type`. */
 export const MODEL_TYPES = [RANKING_MODEL] as const
+
+/** A model that somebody asks the repository for and that is none of this service's. */
+export const OTHER_MODEL = 'other'
 
 /** The country of a ranking of a client's own tickers. */
 export const CUSTOM_COUNTRY = 'custom'
@@ -57,8 +61,13 @@ export const catalogue = {
   model_loaded: { type: 'gauge', help: '1: the model is loaded and has passed its self-test; 0: it is not.' },
   model_info: {
     type: 'gauge',
-    help: 'Always 1; the labels say which version answers and what it was trained on.',
+    help: '1: the version answers; 0: it did before. The labels say what it was trained on.',
     labels: { model_type: MODEL_TYPES, version: [], source: ['simulated', 'historical'] }
+  },
+  model_reloads_total: {
+    type: 'counter',
+    help: 'Loads and rollbacks of a model in the running service, by how they ended; a failure changes nothing.',
+    labels: { model: [...MODEL_TYPES, OTHER_MODEL], result: ['success', 'failure'], reason: RELOAD_REASONS }
   },
   cache_hits_total: { type: 'counter', help: 'Lookups that the cache answered.', labels: { cache_type: CACHE_TYPES } },
   cache_misses_total: {

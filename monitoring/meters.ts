@@ -12,9 +12,9 @@ import {
 } from '../domain/market.ts'
 import { RANKING_MODEL } from '../domain/ranking.ts'
 import type { Metrics } from '../plugins/metrics/index.ts'
-import type { Manifest, Run } from '../plugins/model/index.ts'
+import type { Manifest, Reload, Run } from '../plugins/model/index.ts'
 import type { RankingMade } from '../plugins/ranking.ts'
-import { CACHE_TYPES, CUSTOM_COUNTRY, MODEL_TYPES, catalogue } from './catalogue.ts'
+import { CACHE_TYPES, CUSTOM_COUNTRY, MODEL_TYPES, OTHER_MODEL, catalogue } from './catalogue.ts'
 
 /** A value a key: what is bound once and looked up by a plain string afterwards. */
 function bind<K extends string, V>(keys: readonly K[], make: (key: K) => V): Readonly<Record<string, V>> {
@@ -35,7 +35,7 @@ export interface Meters {
   cache: Record<'onHit' | 'onStale' | 'onMiss' | 'onCoalesced', (type: string) => void>
   upstream: (name: Upstream) => { onRetry: () => void; onState: (state: 'closed' | 'half_open' | 'open') => void }
   market: { onFetch: (source: MarketSourceName, seconds: number, errors: readonly FetchError[]) => void }
-  model: { onRun: (manifest: Manifest, run: Run) => void }
+  model: { onRun: (manifest: Manifest, run: Run) => void; onReload: (reload: Reload) => void }
   ranking: { onRanking: (made: RankingMade) => void }
   rateLimit: { onExceeded: (event: { endpoint: string }) => void }
   /** Sets the gauges of an app whose plugins are all there, and makes the series of label sets that are known only now. */
@@ -91,6 +91,10 @@ export function createMeters(metrics: Metrics): Meters {
         models[name]!.rows.observe(rows)
         models[name]!.predictions.inc(rows)
         for (const p of scores.probability) probability.observe(p)
+      },
+      onReload({ model: name, result, reason }) {
+        const known = MODEL_TYPES.find((type) => type === name) ?? OTHER_MODEL
+        m.model_reloads_total.labels({ model: known, result, reason }).inc()
       }
     },
     ranking: {
@@ -107,7 +111,7 @@ export function createMeters(metrics: Metrics): Meters {
       m.system_info.labels(about).set(1)
       m.openai_configured.labels({}).set(0)
       const loaded = m.model_loaded.labels({})
-      m.model_loaded.onCollect(() => loaded.set(Number(app.model.names.includes(RANKING_MODEL))))
+      m.model_loaded.onCollect(() => loaded.set(Number(app.model.find(RANKING_MODEL) !== undefined)))
       const bytes = bind(CACHE_TYPES, (cache_type) => m.cache_size_bytes.labels({ cache_type }))
       m.cache_size_bytes.onCollect(() => {
         for (const [type, stats] of Object.entries(app.cache.stats())) bytes[type]!.set(stats.bytes)
@@ -118,9 +122,17 @@ export function createMeters(metrics: Metrics): Meters {
       })
       for (const model_type of MODEL_TYPES) {
         m.model_queue_capacity.labels({ model_type }).set(app.model.queueCapacity)
-        const { version, source } = app.model.serving(model_type).manifest
-        m.model_info.labels({ model_type, version, source }).set(1)
       }
+      // Series do not go away: a version that answers no more is 0.
+      m.model_info.onCollect(() => {
+        m.model_info.reset()
+        for (const model_type of MODEL_TYPES) {
+          const manifest = app.model.find(model_type)?.manifest
+          if (manifest === undefined) continue
+          m.model_info.labels({ model_type, version: manifest.version, source: manifest.source }).set(1)
+        }
+      })
+      m.model_info.collect()
       for (const country of [...app.market.universes.map(({ name }) => name), CUSTOM_COUNTRY]) {
         m.ranking_generation_duration_seconds.labels({ country })
       }

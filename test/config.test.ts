@@ -5,7 +5,7 @@ import { ConfigError, ConfigSchema, loadConfig } from '../config.ts'
 t.test('every setting has a description, and a default unless it may be absent', async (t) => {
   for (const [name, schema] of Object.entries(ConfigSchema.properties)) {
     t.ok(schema.description, name)
-    t.equal('default' in schema, !['MARKET_DATA_DIR', 'METRICS_TOKEN'].includes(name), name)
+    t.equal('default' in schema, !['MARKET_DATA_DIR', 'METRICS_TOKEN', 'MODEL_CONTROL_TOKEN'].includes(name), name)
   }
 })
 

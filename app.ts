@@ -150,6 +150,7 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
     repository: config.MODEL_DIR,
     refuse: (manifest) => refusal(manifest, source, config),
     advice: 'Train one: npm run train -- --data DIR --out models; or set ALLOW_SIMULATED_MODEL=1.',
+    ...(config.MODEL_CONTROL_TOKEN !== undefined && { token: config.MODEL_CONTROL_TOKEN }),
     ...(overrides.openSession && { openSession: overrides.openSession }),
     ...meters.model
   })
@@ -161,7 +162,7 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
     onScored: (manifest, rows) => app.drift.observe(manifest, rows),
     ...meters.ranking
   })
-  await app.register(health, { checks: { model: () => app.model.names.includes(RANKING_MODEL) } })
+  await app.register(health, { checks: { model: () => app.model.find(RANKING_MODEL) !== undefined } })
   meters.watch(app, { service: pkg.name, version: pkg.version }, now)
 
   const about = { name: NAME, version: pkg.version, description: pkg.description }

@@ -87,6 +87,14 @@ export const ConfigSchema = Type.Object(
       default: false,
       description: 'Let a model trained on the simulator score real prices; every reply then carries a warning.'
     }),
+    MODEL_CONTROL_TOKEN: Type.Optional(
+      Type.String({
+        minLength: 16,
+        secret: true,
+        description:
+          'Bearer token of the routes under `/v2/repository`, which load, unload and roll back models; without one there are none.'
+      })
+    ),
     RATE_LIMIT_RPM: Type.Integer({
       default: 60,
       minimum: 1,

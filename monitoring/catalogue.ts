@@ -8,6 +8,7 @@ import { DATA_SOURCES, FETCH_ERRORS, MARKET_SOURCES, UPSTREAMS } from '../domain
 import { RANKING_MODEL } from '../domain/ranking.ts'
 import { TIER_COMMANDS, TIER_ERRORS, TIER_RESULTS } from '../plugins/cache/index.ts'
 import { type Catalogue, pluginCatalogue } from '../plugins/metrics/index.ts'
+import { RELOAD_REASONS } from '../plugins/model/index.ts'
 import type { StoreFailure } from '../plugins/rate-limit/index.ts'
 
 /** What the cache holds: the values of `cache_type`. */
@@ -21,6 +22,9 @@ export const STORE_FAILURES = ['closed', 'open', 'local'] as const satisfies rea
 
 /** What the models are given: the values of `feature`. */
 export const FEATURE_NAMES: readonly string[] = FEATURES.map(({ name }) => name)
+
+/** A model that somebody asks the repository for and that is none of this service's. */
+export const OTHER_MODEL = 'other'
 
 /** The country of a ranking of a client's own tickers. */
 export const CUSTOM_COUNTRY = 'custom'
@@ -66,7 +70,7 @@ export const catalogue = {
   model_loaded: { type: 'gauge', help: '1: the model is loaded and has passed its self-test; 0: it is not.' },
   model_info: {
     type: 'gauge',
-    help: 'Always 1; the labels say which version answers and what it was trained on.',
+    help: '1: the version answers; 0: it did before. The labels say what it was trained on.',
     labels: { model_type: MODEL_TYPES, version: [], source: ['simulated', 'historical'] }
   },
   model_age_seconds: {
@@ -103,6 +107,11 @@ export const catalogue = {
     type: 'gauge',
     help: "The PSI of the probability that 5 % of the training's own dates or months exceed; 0: unknown.",
     labels: { model_type: MODEL_TYPES }
+  },
+  model_reloads_total: {
+    type: 'counter',
+    help: 'Loads and rollbacks of a model in the running service, by how they ended; a failure changes nothing.',
+    labels: { model: [...MODEL_TYPES, OTHER_MODEL], result: ['success', 'failure'], reason: RELOAD_REASONS }
   },
   cache_hits_total: { type: 'counter', help: 'Lookups that the cache answered.', labels: { cache_type: CACHE_TYPES } },
   cache_misses_total: {

@@ -342,8 +342,8 @@ function annotation(name: string, colour: string, expr: string, text: string): g
 
 function annotations(): grafana.AnnotationQueryBuilder[] {
   const { selector, interval } = SCOPE
-  const versions = `count by (model_type, version) (model_info{${selector}})`
-  const before = `count by (model_type, version) (model_info{${selector}} offset ${interval})`
+  const versions = `count by (model_type, version) (model_info{${selector}} == 1)`
+  const before = `count by (model_type, version) (model_info{${selector}} offset ${interval} == 1)`
   return [
     annotation(
       'Restart',

@@ -17,10 +17,18 @@ import { TIER_COMMANDS, TIER_ERRORS, TIER_RESULTS, type TierEvents } from '../pl
 import type { CoinFetch } from '../plugins/coins.ts'
 import type { DriftReport } from '../plugins/drift.ts'
 import type { Metrics } from '../plugins/metrics/index.ts'
-import type { Manifest, Run } from '../plugins/model/index.ts'
+import type { Manifest, Reload, Run } from '../plugins/model/index.ts'
 import type { RankingMade } from '../plugins/ranking.ts'
 import type { StoreFailure } from '../plugins/rate-limit/index.ts'
-import { CACHE_TYPES, CUSTOM_COUNTRY, FEATURE_NAMES, MODEL_TYPES, STORE_FAILURES, catalogue } from './catalogue.ts'
+import {
+  CACHE_TYPES,
+  CUSTOM_COUNTRY,
+  FEATURE_NAMES,
+  MODEL_TYPES,
+  OTHER_MODEL,
+  STORE_FAILURES,
+  catalogue
+} from './catalogue.ts'
 
 /** A value a key: what is bound once and looked up by a plain string afterwards. */
 function bind<K extends string, V>(keys: readonly K[], make: (key: K) => V): Readonly<Record<string, V>> {
@@ -43,7 +51,7 @@ export interface Meters {
   upstream: (name: Upstream) => { onRetry: () => void; onState: (state: 'closed' | 'half_open' | 'open') => void }
   market: { onFetch: (source: MarketSourceName, seconds: number, errors: readonly FetchError[]) => void }
   coins: { onFetch: (fetch: CoinFetch) => void }
-  model: { onRun: (manifest: Manifest, run: Run) => void }
+  model: { onRun: (manifest: Manifest, run: Run) => void; onReload: (reload: Reload) => void }
   ranking: { onRanking: (made: RankingMade) => void }
   rateLimit: { onExceeded: (event: { endpoint: string }) => void; onWithoutStore: (mode: StoreFailure) => void }
   /**
@@ -149,6 +157,10 @@ export function createMeters(metrics: Metrics): Meters {
         models[name]!.rows.observe(rows)
         models[name]!.predictions.inc(rows)
         for (const p of scores.probability) probability.observe(p)
+      },
+      onReload({ model: name, result, reason }) {
+        const known = MODEL_TYPES.find((type) => type === name) ?? OTHER_MODEL
+        m.model_reloads_total.labels({ model: known, result, reason }).inc()
       }
     },
     ranking: {
@@ -169,7 +181,7 @@ export function createMeters(metrics: Metrics): Meters {
       const up = m.redis_up.labels({})
       m.redis_up.onCollect(() => up.set(Number(app.redis.status === 'connected')))
       const loaded = m.model_loaded.labels({})
-      m.model_loaded.onCollect(() => loaded.set(Number(app.model.names.includes(RANKING_MODEL))))
+      m.model_loaded.onCollect(() => loaded.set(Number(app.model.find(RANKING_MODEL) !== undefined)))
       const storeUp = m.rate_limit_store_up.labels({})
       m.rate_limit_store_up.onCollect(() => storeUp.set(Number(app.rateLimiter.storeState === 'up')))
       const bytes = bind(CACHE_TYPES, (cache_type) => m.cache_size_bytes.labels({ cache_type }))
@@ -182,16 +194,25 @@ export function createMeters(metrics: Metrics): Meters {
       })
       for (const model_type of MODEL_TYPES) {
         m.model_queue_capacity.labels({ model_type }).set(app.model.queueCapacity)
-        const { version, source } = app.model.serving(model_type).manifest
-        m.model_info.labels({ model_type, version, source }).set(1)
       }
       const modelAges = bind(MODEL_TYPES, (model_type) => m.model_age_seconds.labels({ model_type }))
       m.model_age_seconds.onCollect(() => {
         for (const [name, age] of Object.entries(modelAges)) {
-          age.set((now().getTime() - Date.parse(app.model.serving(name).manifest.trained_at)) / 1000)
+          const trained = app.model.find(name)?.manifest.trained_at
+          age.set(trained === undefined ? 0 : (now().getTime() - Date.parse(trained)) / 1000)
         }
       })
       watchDrift(app)
+      // Series do not go away: a version that answers no more is 0.
+      m.model_info.onCollect(() => {
+        m.model_info.reset()
+        for (const model_type of MODEL_TYPES) {
+          const manifest = app.model.find(model_type)?.manifest
+          if (manifest === undefined) continue
+          m.model_info.labels({ model_type, version: manifest.version, source: manifest.source }).set(1)
+        }
+      })
+      m.model_info.collect()
       for (const country of [...app.market.universes.map(({ name }) => name), CUSTOM_COUNTRY]) {
         m.ranking_generation_duration_seconds.labels({ country })
       }

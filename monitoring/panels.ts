@@ -521,6 +521,15 @@ export const details: readonly Row[] = [
             legend: 'bound: {{model_type}}'
           }
         ]
+      },
+      {
+        title: 'Reloads',
+        description:
+          'Loads and rollbacks in the running service. One that fails changes nothing: the version before answers.',
+        unit: 'per minute',
+        show: 'lines',
+        queries: [{ kind: 'rate', metric: 'model_reloads_total', by: ['model', 'result', 'reason'], per: 'minute' }],
+        idle: 'no reload'
       }
     ]
   },

@@ -35,7 +35,7 @@ export interface DriftReport {
 export interface Drift {
   /** Counts rows that the version with this manifest has scored: each symbol of a universe once a market day. */
   observe(manifest: Manifest, rows: readonly ObservedRow[]): void
-  /** Of the version that is served now. */
+  /** Of the version that is served now, or was before it was unloaded. */
   report(): DriftReport
 }
 
@@ -151,10 +151,10 @@ async function drift(fastify: FastifyInstance): Promise<void> {
   const members = new Set(market.universes.flatMap(({ symbols }) => symbols))
   let window = new DriftWindow(model.serving(RANKING_MODEL).manifest)
 
-  /** The window of the version that is served now: another version has other bins, and starts anew. */
+  /** The window of the version that is served now, or was last: another version has other bins, and starts anew. */
   function current(): DriftWindow {
-    const { manifest } = model.serving(RANKING_MODEL)
-    if (manifest.version !== window.manifest.version) window = new DriftWindow(manifest)
+    const manifest = model.find(RANKING_MODEL)?.manifest
+    if (manifest !== undefined && manifest.sha256 !== window.manifest.sha256) window = new DriftWindow(manifest)
     return window
   }
 
@@ -162,7 +162,7 @@ async function drift(fastify: FastifyInstance): Promise<void> {
     observe(manifest, rows) {
       const own = current()
       // Answers of a version that has just been replaced.
-      if (manifest.version !== own.manifest.version) return
+      if (manifest.sha256 !== own.manifest.sha256) return
       for (const row of rows) if (members.has(row.symbol)) own.add(row)
     },
     report: () => current().report()

@@ -4,7 +4,7 @@ import fp from 'fastify-plugin'
 import { RANKING_MODEL } from '../domain/ranking.ts'
 import type { CacheStats as Figures, TierStats } from '../plugins/cache/index.ts'
 import { Finite } from '../schemas/finite.ts'
-import { MaybeNumber } from '../schemas/market.ts'
+import { MaybeNumber, MaybeText } from '../schemas/market.ts'
 import { problems } from '../schemas/problem.ts'
 
 const Count = Type.Integer({ minimum: 0 })
@@ -90,10 +90,10 @@ const metrics: FastifyPluginAsyncTypebox<MetricsRoutesOptions> = async (fastify,
               requests_per_minute: Count
             }),
             model_info: Type.Object({
-              path: Type.String(),
+              path: MaybeText,
               loaded: Type.Boolean(),
               name: Type.String(),
-              version: Type.String()
+              version: MaybeText
             }),
             process: Type.Object({
               pid: Count,
@@ -112,7 +112,7 @@ const metrics: FastifyPluginAsyncTypebox<MetricsRoutesOptions> = async (fastify,
       const prefixes = request.query.name?.split(',').map((text) => text.trim())
       const types = fastify.cache.stats()
       const { clients, endpoints } = fastify.rateLimiter.stats()
-      const { path, manifest } = fastify.model.serving(RANKING_MODEL)
+      const serving = fastify.model.find(RANKING_MODEL)
       const { rss, heapUsed } = process.memoryUsage()
       return {
         cache_stats: {
@@ -126,7 +126,12 @@ const metrics: FastifyPluginAsyncTypebox<MetricsRoutesOptions> = async (fastify,
           tracked_endpoints: endpoints,
           requests_per_minute: requestsPerMinute
         },
-        model_info: { path, loaded: true, name: manifest.name, version: manifest.version },
+        model_info: {
+          path: serving?.path ?? null,
+          loaded: serving !== undefined,
+          name: RANKING_MODEL,
+          version: serving?.manifest.version ?? null
+        },
         process: {
           pid: process.pid,
           uptime_seconds: process.uptime(),

@@ -30,7 +30,9 @@ const models: FastifyPluginAsyncTypebox = async (fastify) => {
         summary: 'The model that is served, and every version in the repository with its honest figures',
         response: {
           200: Type.Object({
-            current_model: Type.String({ description: 'name/version' }),
+            current_model: Type.Union([Type.String(), Type.Null()], {
+              description: 'name/version; null: none is loaded.'
+            }),
             available_models: Type.Array(ModelVersion)
           }),
           ...problems()
@@ -38,9 +40,9 @@ const models: FastifyPluginAsyncTypebox = async (fastify) => {
       }
     },
     async () => {
-      const { manifest } = fastify.model.serving(RANKING_MODEL)
+      const serving = fastify.model.find(RANKING_MODEL)
       return {
-        current_model: `${manifest.name}/${manifest.version}`,
+        current_model: serving ? `${RANKING_MODEL}/${serving.manifest.version}` : null,
         available_models: fastify.model.versions.map(({ manifest: version, path, sizeBytes }) => ({
           ...version,
           file: path,

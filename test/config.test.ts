@@ -3,7 +3,14 @@ import t from 'tap'
 import { ConfigError, ConfigSchema, loadConfig } from '../config.ts'
 
 /** Settings that may be absent. */
-const OPTIONAL = ['COINGECKO_API_KEY', 'COINGECKO_ORIGIN', 'MARKET_DATA_DIR', 'METRICS_TOKEN', 'REDIS_URL']
+const OPTIONAL = [
+  'COINGECKO_API_KEY',
+  'COINGECKO_ORIGIN',
+  'MARKET_DATA_DIR',
+  'METRICS_TOKEN',
+  'MODEL_CONTROL_TOKEN',
+  'REDIS_URL'
+]
 
 t.test('every setting has a description, and a default unless it may be absent', async (t) => {
   for (const [name, schema] of Object.entries(ConfigSchema.properties)) {

@@ -3,7 +3,7 @@ import t from 'tap'
 import { build } from './helper.ts'
 
 t.test('the OpenAPI document lints clean', async (t) => {
-  const app = await build(t)
+  const app = await build(t, { MODEL_CONTROL_TOKEN: 'open sesame, my friend' })
   const { payload } = await app.inject('/openapi.json')
   // Health and metrics are neither limited nor given anything to refuse: they have no 4xx.
   const config = await createConfig({ extends: ['recommended'], rules: { 'operation-4xx-response': 'off' } })

@@ -1,4 +1,5 @@
 /** Micro-batching: what arrives in one turn of the event loop is scored in one run. */
+import { isModelError } from './coded.ts'
 import { TF_ERR_MODEL_BUSY, TF_ERR_MODEL_INFERENCE } from './errors.ts'
 import type { Manifest } from './manifest.ts'
 import { type ModelSession, type Scores, checkScores } from './session.ts'
@@ -145,8 +146,7 @@ export class Batcher {
       seconds = (performance.now() - started) / 1000
       // The runtime may have failed before it asked.
       this.#close(batch)
-      const error =
-        cause instanceof TF_ERR_MODEL_INFERENCE ? cause : new TF_ERR_MODEL_INFERENCE('the runtime failed', { cause })
+      const error = isModelError(cause) ? cause : new TF_ERR_MODEL_INFERENCE('the runtime failed', { cause })
       for (const job of batch.jobs) job.reject(error)
     }
     this.#pending -= batch.rows

@@ -1,11 +1,34 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import { TF_ERR_MODEL_OPTIONS } from './errors.ts'
+import { ManifestSchema } from './manifest.ts'
+
+const { name: Name, version: Version } = ManifestSchema.properties
+
+/** Which versions of a model are served when nobody asks for another one. */
+export const VersionPolicySchema = Type.Union([
+  Type.Literal('latest'),
+  Type.Object({ pinned: Version }, { additionalProperties: false }),
+  Type.Object({ list: Type.Array(Version, { minItems: 1, maxItems: 16 }) }, { additionalProperties: false })
+])
+export type VersionPolicy = Static<typeof VersionPolicySchema>
 
 /** The plain options with their defaults; the README's table is made from it. */
 export const ModelOptionsSchema = Type.Object(
   {
     repository: Type.String({ minLength: 1, description: 'Folder of the model repository.' }),
+    versionPolicy: Type.Record(Type.String({ pattern: Name.pattern! }), VersionPolicySchema, {
+      default: {},
+      additionalProperties: false,
+      description:
+        "By name of a model: `'latest'`, `{ pinned: '2' }`, or `{ list: ['3', '2'] }`, which are served at once; the first of them answers who names none."
+    }),
+    token: Type.Optional(
+      Type.String({
+        minLength: 16,
+        description: 'Bearer token of the routes that change what is served; without one there are no such routes.'
+      })
+    ),
     maxBatchRows: Type.Integer({
       minimum: 1,
       maximum: 65_536,

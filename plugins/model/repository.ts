@@ -1,37 +1,71 @@
 /** The model repository: `<name>/<version>/{model.onnx, manifest.json}`. Reading it opens no session. */
 import { createHash } from 'node:crypto'
-import { readFile, readdir, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { readFile, readdir, realpath, stat } from 'node:fs/promises'
+import { join, sep } from 'node:path'
 import { Value } from '@sinclair/typebox/value'
-import { TF_ERR_MODEL_CHECKSUM, TF_ERR_MODEL_MANIFEST, TF_ERR_MODEL_REPOSITORY } from './errors.ts'
+import { isModelError } from './coded.ts'
+import {
+  TF_ERR_MODEL_CHECKSUM,
+  TF_ERR_MODEL_MANIFEST,
+  TF_ERR_MODEL_PATH,
+  TF_ERR_MODEL_REPOSITORY,
+  TF_ERR_MODEL_UNKNOWN
+} from './errors.ts'
 import { type Manifest, ManifestSchema, contradiction } from './manifest.ts'
 
 /** One version on disk. */
 export interface ModelVersion {
   readonly manifest: Manifest
-  /** Path of model.onnx, within the repository and in the file system. */
+  /** Path of model.onnx within the repository, and in the file system with all links resolved. */
   readonly path: string
   readonly file: string
   readonly sizeBytes: number
 }
 
 // Versions are numbers; whatever else lies in the folder (a copy under way, notes) is not a version.
-const NAME = /^[a-z][a-z0-9_-]{0,63}$/
-const VERSION = /^[1-9][0-9]{0,8}$/
+const NAME = new RegExp(ManifestSchema.properties.name.pattern!)
+const VERSION = new RegExp(ManifestSchema.properties.version.pattern!)
 
+/** Links are followed: what they lead to is looked at when it is read. */
 async function folders(directory: string, grammar: RegExp): Promise<string[]> {
   const entries = await readdir(directory, { withFileTypes: true })
-  return entries.filter((entry) => entry.isDirectory() && grammar.test(entry.name)).map((entry) => entry.name)
+  const found = entries.filter((entry) => (entry.isDirectory() || entry.isSymbolicLink()) && grammar.test(entry.name))
+  return found.map((entry) => entry.name)
 }
 
-async function readManifest(directory: string, name: string, version: string): Promise<Manifest> {
-  const id = `${name}/${version}`
-  let manifest: unknown
+/** A path in the repository with its links resolved. @throws TF_ERR_MODEL_PATH if they lead out of it */
+async function resolveWithin(root: string, ...path: string[]): Promise<string> {
+  const [base, real] = await Promise.all([realpath(root), realpath(join(root, ...path))])
+  if (!real.startsWith(base + sep)) throw new TF_ERR_MODEL_PATH(path.join('/'))
+  return real
+}
+
+/** Names of the folders that may hold models, in order. @throws TF_ERR_MODEL_REPOSITORY */
+export async function modelNames(root: string): Promise<string[]> {
+  const names = await folders(root, NAME).catch((error: Error) => {
+    throw new TF_ERR_MODEL_REPOSITORY(error.message)
+  })
+  return names.toSorted()
+}
+
+/** Versions of a model, newest first; none if there is no such model. @throws TF_ERR_MODEL_PATH, TF_ERR_MODEL_REPOSITORY */
+export async function modelVersions(root: string, name: string): Promise<string[]> {
+  // Names come from clients too: what is no name never becomes a path.
+  if (!NAME.test(name)) return []
   try {
-    manifest = JSON.parse(await readFile(join(directory, 'manifest.json'), 'utf8'))
+    const versions = await folders(await resolveWithin(root, name), VERSION)
+    return versions.toSorted((a, b) => Number(b) - Number(a))
   } catch (error) {
-    throw new TF_ERR_MODEL_MANIFEST(id, (error as Error).message)
+    if (isModelError(error)) throw error
+    const { code, message } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT' || code === 'ENOTDIR') return []
+    throw new TF_ERR_MODEL_REPOSITORY(message)
   }
+}
+
+async function readManifest(file: string, name: string, version: string): Promise<Manifest> {
+  const id = `${name}/${version}`
+  const manifest: unknown = JSON.parse(await readFile(file, 'utf8'))
   const first = Value.Errors(ManifestSchema, manifest).First()
   if (first) throw new TF_ERR_MODEL_MANIFEST(id, `${first.path.slice(1)}: ${first.message}`)
   const checked = manifest as Manifest
@@ -43,40 +77,45 @@ async function readManifest(directory: string, name: string, version: string): P
   return checked
 }
 
-/**
- * All versions of all models, by name, newest version first.
- * @throws TF_ERR_MODEL_REPOSITORY if there is none; TF_ERR_MODEL_MANIFEST for the first manifest that is not in order:
- * passing over it would serve an older version without a word.
- */
-export async function readRepository(directory: string): Promise<Map<string, ModelVersion[]>> {
-  const models = new Map<string, ModelVersion[]>()
-  const names = await folders(directory, NAME).catch((error: Error) => {
-    throw new TF_ERR_MODEL_REPOSITORY(error.message)
-  })
-  for (const name of names.toSorted()) {
-    const versions = await folders(join(directory, name), VERSION)
-    const read = versions
-      .toSorted((a, b) => Number(b) - Number(a))
-      .map(async (version): Promise<ModelVersion> => {
-        const folder = join(directory, name, version)
-        const manifest = await readManifest(folder, name, version)
-        const file = join(folder, 'model.onnx')
-        const { size } = await stat(file).catch((error: Error) => {
-          throw new TF_ERR_MODEL_MANIFEST(`${name}/${version}`, error.message)
-        })
-        return { manifest, path: `${name}/${version}/model.onnx`, file, sizeBytes: size }
-      })
-    if (read.length > 0) models.set(name, await Promise.all(read))
+async function readFiles(root: string, name: string, version: string): Promise<ModelVersion> {
+  const id = `${name}/${version}`
+  try {
+    const manifest = await readManifest(await resolveWithin(root, name, version, 'manifest.json'), name, version)
+    const file = await resolveWithin(root, name, version, 'model.onnx')
+    const { size } = await stat(file)
+    return { manifest, path: `${id}/model.onnx`, file, sizeBytes: size }
+  } catch (error) {
+    if (isModelError(error)) throw error
+    throw new TF_ERR_MODEL_MANIFEST(id, (error as Error).message)
   }
-  if (models.size === 0)
-    throw new TF_ERR_MODEL_REPOSITORY(`${directory} holds no model (<name>/<version>/manifest.json)`)
-  return models
 }
 
-/** The bytes of model.onnx. @throws TF_ERR_MODEL_CHECKSUM if they are not the ones the manifest was written for. */
+/** One version, by its manifest. @throws TF_ERR_MODEL_UNKNOWN, TF_ERR_MODEL_MANIFEST, TF_ERR_MODEL_PATH */
+export async function readVersion(root: string, name: string, version: string): Promise<ModelVersion> {
+  if (!(await modelVersions(root, name)).includes(version)) throw new TF_ERR_MODEL_UNKNOWN(`${name}/${version}`)
+  return readFiles(root, name, version)
+}
+
+/**
+ * All versions of a model, newest first.
+ * @throws TF_ERR_MODEL_MANIFEST for one that is not in order: passing over it would serve an older version without a word.
+ */
+export async function readVersions(root: string, name: string): Promise<ModelVersion[]> {
+  const versions = await modelVersions(root, name)
+  return Promise.all(versions.map(async (version) => readFiles(root, name, version)))
+}
+
+/**
+ * The bytes of model.onnx, read once: what is hashed is what is opened, so a file that changes meanwhile, or is only half
+ * copied, is never served.
+ * @throws TF_ERR_MODEL_CHECKSUM if they are not the ones the manifest was written for.
+ */
 export async function readModel({ manifest, file }: ModelVersion): Promise<Uint8Array> {
-  const bytes = await readFile(file)
+  const id = `${manifest.name}/${manifest.version}`
+  const bytes = await readFile(file).catch((error: Error) => {
+    throw new TF_ERR_MODEL_MANIFEST(id, error.message)
+  })
   const sha256 = createHash('sha256').update(bytes).digest('hex')
-  if (sha256 !== manifest.sha256) throw new TF_ERR_MODEL_CHECKSUM(`${manifest.name}/${manifest.version}`)
+  if (sha256 !== manifest.sha256) throw new TF_ERR_MODEL_CHECKSUM(id)
   return bytes
 }

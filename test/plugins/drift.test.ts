@@ -15,21 +15,31 @@ const bins = { edges: [0], shares: [0.5, 0.5], psi_limits: LIMITS }
 /** A model of one feature, of which the plugin looks at nothing else. */
 function manifestOf(version: string, over: object = {}): Manifest {
   const features = [{ name: 'a', quantiles: { p0_5: -2, p50: 0, p99_5: 2 } }]
-  return { version, features, drift: { features: [bins], score: bins }, ...over } as unknown as Manifest
+  return {
+    version,
+    sha256: version,
+    features,
+    drift: { features: [bins], score: bins },
+    ...over
+  } as unknown as Manifest
 }
 
 interface Bench {
   app: FastifyInstance
-  serve: (manifest: Manifest) => void
+  /** undefined: the model is unloaded. */
+  serve: (manifest: Manifest | undefined) => void
 }
 
 /** The plugin over a market of 400 symbols and a model that can be exchanged. */
 async function bench(t: Test, manifest = manifestOf('1')): Promise<Bench> {
-  let serving = manifest
+  let serving: Manifest | undefined = manifest
   const app = Fastify()
   t.teardown(() => app.close())
   app.decorate('market', { universes: [{ symbols: symbols(300) }, { symbols: symbols(400) }] } as never)
-  app.decorate('model', { serving: () => ({ manifest: serving }) } as never)
+  app.decorate('model', {
+    serving: () => ({ manifest: serving }),
+    find: () => serving && { manifest: serving }
+  } as never)
   for (const name of ['market', '@trading-fun/model']) await app.register(fp(async () => {}, { name }))
   await app.register(drift)
   return { app, serve: (next) => (serving = next) }
@@ -148,6 +158,8 @@ t.test('another version starts anew, and late answers of the old one are not its
   t.equal(app.drift.report().samples, 0)
   app.drift.observe(manifestOf('2'), rowsOf(day(0), 300, balanced))
   t.match(app.drift.report(), { samples: 300, features: [{ psi: 0 }] })
+  serve(undefined)
+  t.match(app.drift.report(), { samples: 300, features: [{ psi: 0 }] }, 'an unloaded model leaves its last report')
 })
 
 t.test('a model without a baseline has a range, and no index', async (t) => {

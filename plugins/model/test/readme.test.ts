@@ -12,7 +12,8 @@ function row(code: string): string {
 
 t.test('the README lists every option with its default and description', async (t) => {
   for (const [name, option] of Object.entries(ModelOptionsSchema.properties)) {
-    const value = String(option.default ?? 'required')
+    const fallback = name === 'repository' ? 'required' : 'none'
+    const value = (JSON.stringify(option.default) ?? fallback).replaceAll('"', '')
     t.ok(row(name).includes(`| ${value} |`), `${name}: ${value}`)
     t.ok(row(name).includes(String(option.description)), `${name}: ${option.description}`)
   }

@@ -1,0 +1,132 @@
+/** The routes that change what is served: Triton's model repository extension, and a way back. */
+import { createHash, timingSafeEqual } from 'node:crypto'
+import { type TProperties, type TSchema, Type } from '@sinclair/typebox'
+import { Value } from '@sinclair/typebox/value'
+import type { FastifyError, FastifyInstance } from 'fastify'
+import { TF_ERR_MODEL_UNAUTHORIZED } from './errors.ts'
+import { ManifestSchema } from './manifest.ts'
+import type { Registry } from './registry.ts'
+
+/** Digests have one length, whatever was sent: comparing them tells nothing of the token. */
+function digest(text: string): Buffer {
+  return createHash('sha256').update(text).digest()
+}
+
+const { version: Version } = ManifestSchema.properties
+const ErrorReply = Type.Object({ error: Type.String() })
+const Served = Type.Object({ name: Type.String(), version: Type.String() })
+const Entry = Type.Object({
+  name: Type.String(),
+  version: Type.String(),
+  state: Type.String({ description: 'READY or UNAVAILABLE.' }),
+  reason: Type.String({ description: 'Why it is not ready, if it was looked at.' })
+})
+const params = Type.Object({ name: Type.String({ maxLength: 64 }) })
+
+/** A body may be left out. */
+function body(properties: TProperties): TSchema {
+  return Type.Union([Type.Null(), Type.Object(properties, { additionalProperties: false })])
+}
+
+/** Registers the routes. @throws TF_ERR_MODEL_UNAUTHORIZED at requests without `Authorization: Bearer <token>` */
+export function registerControl(fastify: FastifyInstance, registry: Registry, token: string): void {
+  const expected = digest(`Bearer ${token}`)
+  const common = { tags: ['models'], response: { '4xx': ErrorReply, '5xx': ErrorReply } }
+
+  void fastify.register(async (scope) => {
+    // After a limiter, which works on requests as they come, so that guesses count; before the body is read.
+    scope.addHook('preParsing', async ({ headers }) => {
+      if (timingSafeEqual(digest(headers.authorization ?? ''), expected)) return
+      throw Object.assign(new TF_ERR_MODEL_UNAUTHORIZED(), { headers: { 'www-authenticate': 'Bearer' } })
+    })
+    // Whatever the service's own validator lets pass or changes: what would be ignored is refused.
+    scope.setValidatorCompiler<TSchema>(({ schema }) => (value: unknown) => {
+      const first = Value.Errors(schema, value ?? null).First()
+      return first ? { error: new Error(`${first.path.slice(1)}: ${first.message}`) } : { value }
+    })
+    // The protocol's shape of an error.
+    scope.setErrorHandler<FastifyError & { headers?: Record<string, string> }>((error, request, reply) => {
+      const { statusCode = 500, headers = {}, message } = error
+      if (statusCode >= 500) request.log.error({ err: error }, 'request failed')
+      const mayTell = statusCode < 500 || error.code?.startsWith('TF_ERR_MODEL_')
+      return reply
+        .code(statusCode)
+        .headers(headers)
+        .send({ error: mayTell ? message : 'the request failed' })
+    })
+
+    scope.post<{ Body: { ready?: boolean } | null }>(
+      '/v2/repository/index',
+      {
+        schema: {
+          ...common,
+          operationId: 'indexRepository',
+          summary: 'Every version in the model repository, and whether it is served',
+          body: body({ ready: Type.Optional(Type.Boolean({ description: 'Only those that are served.' })) }),
+          response: { ...common.response, 200: Type.Array(Entry) }
+        }
+      },
+      async (request) => {
+        const entries = await registry.index()
+        return request.body?.ready ? entries.filter(({ state }) => state === 'READY') : entries
+      }
+    )
+
+    scope.post<{ Params: { name: string }; Body: { parameters?: { version?: string } } | null }>(
+      '/v2/repository/models/:name/load',
+      {
+        schema: {
+          ...common,
+          operationId: 'loadModel',
+          summary: 'Serve the version of the policy, or one by its number, when it has proven that it works',
+          params,
+          body: body({
+            parameters: Type.Optional(Type.Object({ version: Type.Optional(Version) }, { additionalProperties: false }))
+          }),
+          response: { ...common.response, 200: Served }
+        }
+      },
+      async (request) => (await registry.load(request.params.name, request.body?.parameters?.version)).manifest
+    )
+
+    scope.post<{ Params: { name: string } }>(
+      '/v2/repository/models/:name/unload',
+      {
+        schema: {
+          ...common,
+          operationId: 'unloadModel',
+          summary: 'Serve no version of a model any more',
+          params,
+          body: body({
+            parameters: Type.Optional(
+              Type.Object(
+                { unload_dependents: Type.Optional(Type.Boolean({ description: 'Models have no dependents here.' })) },
+                { additionalProperties: false }
+              )
+            )
+          }),
+          response: { ...common.response, 200: Type.Object({}) }
+        }
+      },
+      async (request) => {
+        await registry.unload(request.params.name)
+        return {}
+      }
+    )
+
+    scope.post<{ Params: { name: string } }>(
+      '/v2/repository/models/:name/rollback',
+      {
+        schema: {
+          ...common,
+          operationId: 'rollbackModel',
+          summary: 'Serve the version that was served before',
+          params,
+          body: body({}),
+          response: { ...common.response, 200: Served }
+        }
+      },
+      async (request) => (await registry.rollback(request.params.name)).manifest
+    )
+  })
+}

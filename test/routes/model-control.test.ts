@@ -1,0 +1,73 @@
+import t from 'tap'
+import { build, scrape } from '../helper.ts'
+
+const MODEL_CONTROL_TOKEN = 'open sesame, my friend'
+const authorization = `Bearer ${MODEL_CONTROL_TOKEN}`
+
+t.test('the service survives without its model, and says so everywhere', async (t) => {
+  const app = await build(t, { MODEL_CONTROL_TOKEN })
+  const { version } = app.model.serving('outperform').manifest
+  const info = `model_info{model_type="outperform",version="${version}",source="simulated"}`
+  t.match(await scrape(app), { model_loaded: 1, [info]: 1 })
+  const post = async (path: string) =>
+    app.inject({ method: 'POST', url: `/v2/repository/models/outperform/${path}`, headers: { authorization } })
+
+  t.equal((await post('unload')).statusCode, 200)
+  for (const url of ['/ranking?country=Japan', '/ranking?tickers=AAPL,MSFT', '/predict_ticker/AAPL']) {
+    const reply = await app.inject(url)
+    t.equal(reply.statusCode, 503, url)
+    t.equal(reply.headers['retry-after'], '10')
+    t.match(reply.json(), { code: 'TF_ERR_MODEL_NOT_LOADED', detail: 'The model outperform is not loaded' })
+  }
+  const features = Object.fromEntries(app.model.versions[0]!.manifest.features.map(({ name }) => [name, 0]))
+  const raw = await app.inject({ method: 'POST', url: '/predict_raw', payload: { features } })
+  t.match(raw.json(), { status: 503, code: 'TF_ERR_MODEL_NOT_LOADED' })
+  const health = (await app.inject('/health')).json()
+  t.match(health, { status: 'ok', model_loaded: false, model_path: null, api_healthy: false })
+  const ready = await app.inject('/health/ready')
+  t.equal(ready.statusCode, 503)
+  t.same(ready.json(), { status: 'not ready', failing: ['model'] })
+  const nobody = { path: null, loaded: false, name: 'outperform', version: null }
+  t.same((await app.inject('/metrics')).json().model_info, nobody)
+  const models = (await app.inject('/models')).json()
+  t.equal(models.current_model, null)
+  t.ok(models.available_models.length > 0)
+  t.match(await scrape(app), { model_loaded: 0, [info]: 0, 'model_queue_depth{model_type="outperform"}': 0 })
+
+  t.same((await post('load')).json(), { name: 'outperform', version })
+  t.equal((await app.inject('/ranking?country=Japan')).statusCode, 200)
+  t.equal((await app.inject('/health/ready')).statusCode, 200)
+  t.match(await scrape(app), { model_loaded: 1, [info]: 1 })
+})
+
+t.test('reloads are counted by how they ended, whatever is asked for', async (t) => {
+  const app = await build(t, { MODEL_CONTROL_TOKEN })
+  const { version } = app.model.serving('outperform').manifest
+  await app.model.load('outperform', version)
+  await t.rejects(app.model.load('outperform', '999'))
+  await t.rejects(app.model.load('nobody'))
+  t.match(await scrape(app), {
+    'model_reloads_total{model="outperform",result="success",reason="none"}': 1,
+    'model_reloads_total{model="outperform",result="failure",reason="unknown"}': 1,
+    'model_reloads_total{model="outperform",result="failure",reason="checksum"}': 0,
+    'model_reloads_total{model="other",result="failure",reason="unknown"}': 1
+  })
+})
+
+t.test('the routes are there with a token only, documented, and limited', async (t) => {
+  const paths = ['index', 'models/{name}/load', 'models/{name}/unload', 'models/{name}/rollback']
+  const app = await build(t, { MODEL_CONTROL_TOKEN, RATE_LIMIT_RPM: '2' })
+  const { paths: documented } = (await app.inject('/openapi.json')).json()
+  t.same(
+    Object.keys(documented)
+      .filter((path) => path.startsWith('/v2/'))
+      .toSorted(),
+    paths.map((path) => `/v2/repository/${path}`).toSorted()
+  )
+  const guess = async (): Promise<number> =>
+    (await app.inject({ method: 'POST', url: '/v2/repository/index', headers: { authorization: 'Bearer guess' } }))
+      .statusCode
+  t.same([await guess(), await guess(), await guess()], [401, 401, 429])
+  const closed = await build(t)
+  t.equal((await closed.inject({ method: 'POST', url: '/v2/repository/index' })).statusCode, 404)
+})

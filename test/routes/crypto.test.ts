@@ -193,6 +193,15 @@ t.test(
   }
 )
 
+t.test(
+  'without an origin of its own the service is to ask CoinGecko itself, and does not before somebody asks',
+  async (t) => {
+    const app = await build(t, LIVE)
+    t.equal(app.coins.source, 'coingecko')
+    t.equal((await scrape(app))['data_fetch_duration_seconds_count{source="coingecko"}'], 0)
+  }
+)
+
 t.test('the pro plan has its own header', async (t) => {
   const stub = await startStub(t, works)
   const env = { ...LIVE, COINGECKO_ORIGIN: stub.origin, COINGECKO_API_KEY: KEY, COINGECKO_PLAN: 'pro' }

@@ -4,12 +4,14 @@ import cors from '@fastify/cors'
 import swaggerUi from '@fastify/swagger-ui'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import type { Config } from './config.ts'
+import type { AnalystSource } from './domain/analysis.ts'
 import { FEATURES } from './domain/features.ts'
 import type { MarketSource } from './domain/market.ts'
 import { RANKING_MODEL } from './domain/ranking.ts'
 import { CACHE_TYPES } from './monitoring/catalogue.ts'
 import { type Meters, createMeters } from './monitoring/meters.ts'
 import pkg from './package.json' with { type: 'json' }
+import analyst from './plugins/analyst.ts'
 import cache from './plugins/cache/index.ts'
 import errors, { clientErrorHandler, frameworkErrors, notFound } from './plugins/errors.ts'
 import health from './plugins/health.ts'
@@ -22,6 +24,7 @@ import pageHeaders from './plugins/page-headers.ts'
 import ranking from './plugins/ranking.ts'
 import rateLimit from './plugins/rate-limit/index.ts'
 import validation from './plugins/validation.ts'
+import analysisRoutes from './routes/analysis.ts'
 import healthRoutes from './routes/health.ts'
 import indexRoutes from './routes/index.ts'
 import metricsRoutes from './routes/metrics.ts'
@@ -30,6 +33,7 @@ import predictionsRoutes from './routes/predictions.ts'
 import rankingRoutes from './routes/ranking.ts'
 import tickersRoutes from './routes/tickers.ts'
 import { openCsvSource } from './sources/csv.ts'
+import { openaiSource } from './sources/openai.ts'
 import { simulatedSource } from './sources/simulated.ts'
 import { createUpstream } from './sources/upstream.ts'
 import { yahooSource } from './sources/yahoo.ts'
@@ -133,6 +137,11 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
     now,
     ...meters.ranking
   })
+  await app.register(analyst, {
+    source: openAnalyst(app, config, meters),
+    ttl: config.ANALYSIS_TTL_SECONDS * 1000,
+    ...meters.analyst
+  })
   await app.register(health, { checks: { model: () => app.model.names.includes(RANKING_MODEL) } })
   meters.watch(app, { service: pkg.name, version: pkg.version })
 
@@ -146,6 +155,7 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
   await app.register(predictionsRoutes)
   await app.register(rankingRoutes)
   await app.register(tickersRoutes, { ttl: config.QUOTE_TTL_SECONDS * 1000 })
+  await app.register(analysisRoutes)
   await app.register(modelsRoutes)
   await app.register(healthRoutes)
   await app.register(metricsRoutes, { requestsPerMinute: config.RATE_LIMIT_RPM })
@@ -178,6 +188,30 @@ async function openSource(
   })
 }
 
+/** The language model; undefined: none is configured. A server of one's own needs no key. */
+function openAnalyst(app: FastifyInstance, config: Config, meters: Meters): AnalystSource | undefined {
+  const { OPENAI_API_KEY: key, OPENAI_BASE_URL: baseUrl, OPENAI_MODEL } = config
+  const { origin, hostname } = new URL(baseUrl)
+  if (key === undefined && hostname === 'api.openai.com') return undefined
+  const timeout = config.OPENAI_TIMEOUT_SECONDS * 1000
+  const upstream = createUpstream({
+    name: 'openai',
+    origin,
+    headers: {
+      'user-agent': `${pkg.name}/${pkg.version}`,
+      ...(key !== undefined && { authorization: `Bearer ${key}` })
+    },
+    concurrency: 4,
+    maxPending: 32,
+    deadline: timeout,
+    attemptTimeout: timeout,
+    maxBytes: MEBIBYTE,
+    ...meters.upstream('openai')
+  })
+  app.addHook('onClose', async () => upstream.close())
+  return openaiSource({ upstream, baseUrl, model: OPENAI_MODEL, timeout })
+}
+
 /** What a model was trained on must be what it is given: these features, in this order, of prices of the same kind. */
 function refusal(manifest: Manifest, source: MarketSource, config: Config): string | undefined {
   const names = manifest.features.map(({ name }) => name)
@@ -191,6 +225,7 @@ const TAGS = [
   { name: 'rankings', description: 'Universes and their order' },
   { name: 'predictions', description: 'One stock, or one feature vector' },
   { name: 'tickers', description: 'Names, prices and ranges' },
+  { name: 'analysis', description: 'Rankings explained by a language model' },
   { name: 'models', description: 'What predicts, and what it is worth' },
   { name: 'operations', description: 'Health, metrics, self-description' }
 ]

@@ -61,14 +61,27 @@ export const FETCH_ERRORS = [
 export type FetchError = (typeof FETCH_ERRORS)[number]
 
 /** One symbol's part of a source's answer. */
-export type Fetched<T> = { ok: true; value: T } | { ok: false; error: FetchError }
+export type Fetched<T> = { ok: true; value: T } | FetchFailure
 
-/** Names of the market sources: the values of the label `source`, and of `source` in replies. */
+export interface FetchFailure {
+  ok: false
+  error: FetchError
+  /** Seconds after which the source may be asked again, if it says so. */
+  retryAfter?: number | undefined
+  /** For the log, never for replies. */
+  cause?: unknown
+}
+
+/** Names of the market sources: the values of `source` in replies about stocks. */
 export const MARKET_SOURCES = ['simulated', 'csv', 'yahoo'] as const
 export type MarketSourceName = (typeof MARKET_SOURCES)[number]
 
+/** The values of the label `source`: the market sources, and what else is asked over the network. */
+export const DATA_SOURCES = [...MARKET_SOURCES, 'openai'] as const
+export type DataSourceName = (typeof DATA_SOURCES)[number]
+
 /** The services that are asked over the network: the values of the label `upstream`. */
-export const UPSTREAMS = ['yahoo'] as const
+export const UPSTREAMS = ['yahoo', 'openai'] as const
 export type Upstream = (typeof UPSTREAMS)[number]
 
 /** A market: the simulator, a folder of prices, a live provider. Symbols are canonical on both sides. */

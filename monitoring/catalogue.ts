@@ -3,12 +3,12 @@
  * are made from it (a typo in a name, label or value does not compile), and so are the checks of docs, rules and dashboards.
  * An empty label set is one that is known at boot: countries are the universes of the market source.
  */
-import { FETCH_ERRORS, MARKET_SOURCES, UPSTREAMS } from '../domain/market.ts'
+import { DATA_SOURCES, FETCH_ERRORS, MARKET_SOURCES, UPSTREAMS } from '../domain/market.ts'
 import { RANKING_MODEL } from '../domain/ranking.ts'
 import { type Catalogue, pluginCatalogue } from '../plugins/metrics/index.ts'
 
 /** What the cache holds: the values of `cache_type`. */
-export const CACHE_TYPES = ['ranking', 'prediction', 'ticker_info'] as const
+export const CACHE_TYPES = ['ranking', 'prediction', 'ticker_info', 'analysis'] as const
 
 /** The models: the values of `model_type`. */
 export const MODEL_TYPES = [RANKING_MODEL] as const
@@ -91,23 +91,23 @@ export const catalogue = {
   crypto_items_fetched: { type: 'histogram', help: 'Coins of one fetch.', buckets: [20, 50, 100, 200, 250] },
   ai_analysis_requests_total: {
     type: 'counter',
-    help: 'Analyses answered; cached yes: without asking the language model.',
+    help: 'Analyses answered; cached yes: without a call of their own to the language model.',
     labels: { cached: ['yes', 'no'] }
   },
   ai_analysis_duration_seconds: {
     type: 'histogram',
-    help: 'Seconds of one analysis by the language model.',
+    help: 'Seconds of one call to the language model that brought an analysis.',
     buckets: [1, 5, 10, 20, 30, 60]
   },
   ai_analysis_tokens_used: {
     type: 'histogram',
-    help: 'Tokens of one analysis, as the language model reports them.',
+    help: 'Tokens of one call to the language model, as its server reports them; without a report nothing is counted.',
     buckets: [100, 500, 1000, 2000, 5000, 10_000]
   },
   data_fetch_duration_seconds: {
     type: 'histogram',
-    help: 'Seconds of one fetch from a market source.',
-    labels: { source: MARKET_SOURCES },
+    help: 'Seconds of one fetch from a market source, or of one call to the language model.',
+    labels: { source: DATA_SOURCES },
     buckets: [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30]
   },
   upstream_retries_total: {
@@ -122,8 +122,8 @@ export const catalogue = {
   },
   data_fetch_errors_total: {
     type: 'counter',
-    help: 'Symbols for which a source had no answer.',
-    labels: { source: MARKET_SOURCES, error_type: FETCH_ERRORS }
+    help: 'Symbols for which a source had no answer; openai: calls that brought no analysis.',
+    labels: { source: DATA_SOURCES, error_type: FETCH_ERRORS }
   },
   market_data_timestamp_seconds: {
     type: 'gauge',

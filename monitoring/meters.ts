@@ -4,13 +4,16 @@
  */
 import type { FastifyInstance } from 'fastify'
 import {
+  DATA_SOURCES,
   FETCH_ERRORS,
+  type DataSourceName,
   type FetchError,
   MARKET_SOURCES,
   type MarketSourceName,
   type Upstream
 } from '../domain/market.ts'
 import { RANKING_MODEL } from '../domain/ranking.ts'
+import type { AnalystCall } from '../plugins/analyst.ts'
 import type { Metrics } from '../plugins/metrics/index.ts'
 import type { Manifest, Run } from '../plugins/model/index.ts'
 import type { RankingMade } from '../plugins/ranking.ts'
@@ -37,6 +40,7 @@ export interface Meters {
   market: { onFetch: (source: MarketSourceName, seconds: number, errors: readonly FetchError[]) => void }
   model: { onRun: (manifest: Manifest, run: Run) => void }
   ranking: { onRanking: (made: RankingMade) => void }
+  analyst: { onCall: (call: AnalystCall) => void; onAnalysis: (cached: boolean) => void }
   rateLimit: { onExceeded: (event: { endpoint: string }) => void }
   /** Sets the gauges of an app whose plugins are all there, and makes the series of label sets that are known only now. */
   watch: (app: FastifyInstance, about: { service: string; version: string }) => void
@@ -48,7 +52,7 @@ export function createMeters(metrics: Metrics): Meters {
   for (const name of MISNAMED) metrics.registry.removeSingleMetric(name)
   const hits = bind(CACHE_TYPES, (cache_type) => m.cache_hits_total.labels({ cache_type }))
   const misses = bind(CACHE_TYPES, (cache_type) => m.cache_misses_total.labels({ cache_type }))
-  const fetches = bind(MARKET_SOURCES, (source) => ({
+  const fetches = bind(DATA_SOURCES, (source) => ({
     seconds: m.data_fetch_duration_seconds.labels({ source }),
     errors: bind(FETCH_ERRORS, (error_type) => m.data_fetch_errors_total.labels({ source, error_type }))
   }))
@@ -60,6 +64,10 @@ export function createMeters(metrics: Metrics): Meters {
   const probability = m.model_prediction_probability.labels({})
   const stale = bind(CACHE_TYPES, (cache_type) => m.cache_stale_total.labels({ cache_type }))
   const ages = bind(MARKET_SOURCES, (source) => m.market_data_timestamp_seconds.labels({ source }))
+  const analysisSeconds = m.ai_analysis_duration_seconds.labels({})
+  const analysisTokens = m.ai_analysis_tokens_used.labels({})
+  const analysesCached = m.ai_analysis_requests_total.labels({ cached: 'yes' })
+  const analysesMade = m.ai_analysis_requests_total.labels({ cached: 'no' })
   const shed = m.http_requests_shed_total.labels({})
   const tickersProcessed = m.ranking_tickers_processed.labels({})
   const onHit = (type: string): void => hits[type]!.inc()
@@ -68,6 +76,11 @@ export function createMeters(metrics: Metrics): Meters {
     stale[type]!.inc()
   }
   const onMiss = (type: string): void => misses[type]!.inc()
+
+  function onDataFetch(source: DataSourceName, seconds: number, errors: readonly FetchError[]): void {
+    fetches[source]!.seconds.observe(seconds)
+    for (const error of errors) fetches[source]!.errors[error]!.inc()
+  }
 
   return {
     overload: { onShed: () => shed.inc() },
@@ -78,12 +91,7 @@ export function createMeters(metrics: Metrics): Meters {
       const open = m.upstream_circuit_open.labels({ upstream: name })
       return { onRetry: () => retries.inc(), onState: (state) => open.set(OPEN[state]) }
     },
-    market: {
-      onFetch(source, seconds, errors) {
-        fetches[source]!.seconds.observe(seconds)
-        for (const error of errors) fetches[source]!.errors[error]!.inc()
-      }
-    },
+    market: { onFetch: onDataFetch },
     model: {
       onRun({ name }, { seconds, rows, scores }) {
         models[name]!.seconds.observe(seconds)
@@ -100,12 +108,21 @@ export function createMeters(metrics: Metrics): Meters {
         if (newest !== null) ages[source]!.set(Date.parse(newest) / 1000)
       }
     },
+    analyst: {
+      onCall({ seconds, error, tokens }) {
+        onDataFetch('openai', seconds, error === undefined ? [] : [error])
+        if (error === undefined) analysisSeconds.observe(seconds)
+        // What is of no use has been paid for all the same.
+        if (tokens !== null) analysisTokens.observe(tokens.total)
+      },
+      onAnalysis: (cached) => (cached ? analysesCached : analysesMade).inc()
+    },
     rateLimit: {
       onExceeded: ({ endpoint }) => m.rate_limit_exceeded_total.labels({ endpoint }).inc()
     },
     watch(app, about) {
       m.system_info.labels(about).set(1)
-      m.openai_configured.labels({}).set(0)
+      m.openai_configured.labels({}).set(Number(app.analyst.model !== null))
       const loaded = m.model_loaded.labels({})
       m.model_loaded.onCollect(() => loaded.set(Number(app.model.names.includes(RANKING_MODEL))))
       const bytes = bind(CACHE_TYPES, (cache_type) => m.cache_size_bytes.labels({ cache_type }))

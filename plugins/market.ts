@@ -3,6 +3,7 @@ import createError from '@fastify/error'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Candles, Fetched, FetchError, MarketSource, Quote, Universe } from '../domain/market.ts'
+import { failureReply } from '../schemas/problem.ts'
 
 /** What `fastify.market` offers: the source, timed, and its universes by name. */
 export interface Market extends MarketSource {
@@ -44,10 +45,6 @@ export const TF_ERR_MARKET_SOURCE = createError<[string, string]>(
   502
 )
 
-/** A source that is slow, or wants to be left alone for a while, is not a source that is broken. */
-const STATUS: Partial<Record<FetchError, number>> = { timeout: 504, rate_limited: 503, circuit_open: 503 }
-const RETRY_AFTER = { 'retry-after': '10' }
-
 async function market(fastify: FastifyInstance, { source, onFetch }: MarketOptions): Promise<void> {
   // The smallest first; Global, which can be as small as the only country, last.
   const bySize = source.universes.toSorted(
@@ -80,8 +77,7 @@ async function market(fastify: FastifyInstance, { source, onFetch }: MarketOptio
     },
     failure(symbol, error) {
       if (error === 'not_found') return new TF_ERR_MARKET_UNKNOWN_TICKER(symbol)
-      const failure = new TF_ERR_MARKET_SOURCE(symbol, error)
-      return Object.assign(failure, { statusCode: STATUS[error] ?? failure.statusCode!, headers: RETRY_AFTER })
+      return Object.assign(new TF_ERR_MARKET_SOURCE(symbol, error), failureReply({ error }))
     },
     homeOf: (symbol) => bySize.find((universe) => universe.symbols.includes(symbol)),
     instrument: (symbol) => source.instrument(symbol),

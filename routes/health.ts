@@ -39,9 +39,9 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
       timestamp: Date.now() / 1000,
       model_loaded: fastify.model.names.includes(RANKING_MODEL),
       model_path: fastify.model.serving(RANKING_MODEL).path,
-      openai_configured: false,
-      openai_model: null,
-      openai_available: false,
+      openai_configured: fastify.analyst.model !== null,
+      openai_model: fastify.analyst.model,
+      openai_available: fastify.analyst.available,
       cache_backend: 'in-memory',
       redis_status: 'not_used',
       api_healthy: fastify.health.failing().length === 0
@@ -87,5 +87,5 @@ export default fp(health, {
   name: 'health-routes',
   fastify: '5.x',
   encapsulate: true,
-  decorators: { fastify: ['health', 'model'] }
+  decorators: { fastify: ['health', 'model', 'analyst'] }
 })

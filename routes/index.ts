@@ -21,6 +21,7 @@ const LINKS = {
   ranking: '/ranking?country=Global',
   ticker_info: '/ticker_info/AAPL',
   predict: '/predict_ticker/AAPL',
+  analyze: '/analyze',
   models: '/models'
 }
 

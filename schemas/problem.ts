@@ -1,4 +1,5 @@
 import { type Static, Type } from '@sinclair/typebox'
+import type { FetchFailure } from '../domain/market.ts'
 
 /** An error as RFC 9457 has it, with a stable `code` and the id that the log lines of the request carry. */
 export const Problem = Type.Object({
@@ -42,4 +43,23 @@ export function problems(...statuses: number[]): Record<number, object> {
   return Object.fromEntries(
     [...new Set([...statuses, 429, 500, 503])].map((status) => [status, { description: DESCRIPTIONS[status], content }])
   )
+}
+
+/** A source that is slow, or wants to be left alone for a while, is not a source that is broken. */
+const FAILURE_STATUS: Partial<Record<FetchFailure['error'], number>> = {
+  timeout: 504,
+  rate_limited: 503,
+  circuit_open: 503
+}
+/** Seconds to come back after, where the source says nothing, and at most. */
+const RETRY_AFTER = 10
+const MAX_RETRY_AFTER = 3600
+
+/** How the failure of a source is answered: what to assign to the error. */
+export function failureReply({ error, retryAfter = RETRY_AFTER }: Pick<FetchFailure, 'error' | 'retryAfter'>): {
+  statusCode: number
+  headers: { 'retry-after': string }
+} {
+  const seconds = Math.min(MAX_RETRY_AFTER, Math.max(1, Math.ceil(retryAfter)))
+  return { statusCode: FAILURE_STATUS[error] ?? 502, headers: { 'retry-after': String(seconds) } }
 }

@@ -43,7 +43,7 @@ export interface AnalystSource {
   readonly baseUrl: string
   /** False while it is left alone because it failed. */
   readonly available: boolean
-  /** Never rejects. */
+  /** A failure of the server is a completion too, no rejection. */
   complete(messages: readonly ChatMessage[]): Promise<Completion>
 }
 

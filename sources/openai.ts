@@ -48,7 +48,7 @@ export function openaiSource({ upstream, baseUrl, model, timeout }: OpenaiSource
   let dialect: Dialect = { reasoning: false, format: 'json_schema' }
 
   async function ask(messages: readonly ChatMessage[], tried: Dialect, until: number): Promise<unknown> {
-    const deadline = Math.max(1, until - performance.now())
+    const deadline = Math.max(1, Math.floor(until - performance.now()))
     const body = { model, messages, ...parametersOf(tried) }
     try {
       const reply = await upstream.post(path, body, { retryable: retries(), deadline, attemptTimeout: deadline })
@@ -71,7 +71,8 @@ export function openaiSource({ upstream, baseUrl, model, timeout }: OpenaiSource
       try {
         return read(await ask(messages, dialect, performance.now() + timeout))
       } catch (error) {
-        return failureOf(error as UpstreamError)
+        if (!(error instanceof UpstreamError)) throw error
+        return failureOf(error)
       }
     }
   }

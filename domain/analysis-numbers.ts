@@ -3,13 +3,13 @@
 /** `59`, `59.4`, `59,4`, `.594`. */
 const NUMBER = String.raw`(?:\d+(?:[.,]\d+)?|[.,]\d+)`
 /** The sign belongs to the number unless it is the dash of a range or of a word. */
-const SIGNED = String.raw`(?<![\p{L}\p{N}.,])[-−+]?${NUMBER}`
+const SIGNED = String.raw`(?<![\p{L}\p{N}.,%])[-−+]?${NUMBER}`
 const PERCENT = String.raw`\s*(?:[%％٪]|per\s?cent|pct\b)`
 /** `59.4 %`, `55 to 59 percent`, `55%-59%`. */
 const PERCENTAGES = new RegExp(String.raw`(${SIGNED})(?:\s*(?:-|–|—|\bto\b|\band\b)\s*(${NUMBER}))?${PERCENT}`, 'giu')
 /** `0.594`, `.594`, `1.0`: what may be a probability. */
 const FRACTIONS = new RegExp(
-  String.raw`(?<![\p{L}\p{N}.,])[-−]?(?:[01]?[.,]\d+)(?![\p{L}\p{N}]|[.,]\d|${PERCENT})`,
+  String.raw`(?<![\p{L}\p{N}.,])[-−]?(?:0?[.,]\d+|1[.,]0+)(?![\p{L}\p{N}]|[.,]\d|${PERCENT})`,
   'giu'
 )
 

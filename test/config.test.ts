@@ -5,7 +5,7 @@ import { ConfigError, ConfigSchema, loadConfig } from '../config.ts'
 t.test('every setting has a description, and a default unless it may be absent', async (t) => {
   for (const [name, schema] of Object.entries(ConfigSchema.properties)) {
     t.ok(schema.description, name)
-    t.equal('default' in schema, !['MARKET_DATA_DIR', 'METRICS_TOKEN'].includes(name), name)
+    t.equal('default' in schema, !['MARKET_DATA_DIR', 'METRICS_TOKEN', 'OPENAI_API_KEY'].includes(name), name)
   }
 })
 
@@ -99,4 +99,25 @@ t.test('proxies are addresses, ranges or names of ranges', async (t) => {
       bad
     )
   }
+})
+
+t.test('where the language model is must be an address, without a secret in it', async (t) => {
+  const problemsOf = (env: Record<string, string>): readonly string[] => {
+    try {
+      loadConfig(env)
+      return []
+    } catch (error) {
+      return (error as ConfigError).problems
+    }
+  }
+  for (const good of ['http://localhost:11434/v1', 'https://models.example/a/b/', 'http://[::1]:8080'])
+    t.same(problemsOf({ OPENAI_BASE_URL: good }), [], good)
+  for (const bad of [
+    'localhost:11434',
+    'https://me:secret@models.example',
+    'https://models.example/v1?key=x',
+    'http://[::1'
+  ])
+    t.match(problemsOf({ OPENAI_BASE_URL: bad }), [/^OPENAI_BASE_URL=/], bad)
+  t.match(problemsOf({ OPENAI_API_KEY: 'sk with spaces' }), [/^OPENAI_API_KEY must match/], 'the key is not repeated')
 })

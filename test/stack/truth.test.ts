@@ -14,14 +14,15 @@ import { catalogue } from '../../monitoring/catalogue.ts'
 import { dashboard } from '../../monitoring/dashboard.ts'
 import { findProgram, runPrometheus, startStack } from '../../monitoring/stack.ts'
 import { metricsIn } from '../monitoring/promql.ts'
+import { startStub } from '../sources/stub.ts'
 import { type Sample, freePorts, hasData, leftHandSides, queriesIn, query } from './prometheus.ts'
-import { RATE_LIMIT_RPM, type Tally, drive, sendGarbage } from './traffic.ts'
+import { RATE_LIMIT_RPM, type Tally, drive, languageModel, sendGarbage } from './traffic.ts'
 
 const root = join(import.meta.dirname, '../..')
 const PROMETHEUS_3 = join(import.meta.dirname, '.prometheus-3/prometheus')
 
-/** Metrics of coins and analyses: declared for the contract's sake, written when those parts are. Then this must shrink. */
-const UNWRITTEN = /^(crypto|ai)_/
+/** Metrics of coins: declared for the contract's sake, written when that part is. Then this must shrink. */
+const UNWRITTEN = /^crypto_/
 /** What healthy traffic does not move, each with a test of its own that does. */
 const QUIET = [
   'metrics_series_dropped_total',
@@ -29,8 +30,7 @@ const QUIET = [
   'cache_stale_total',
   'upstream_retries_total',
   'upstream_circuit_open',
-  'model_queue_depth',
-  'openai_configured'
+  'model_queue_depth'
 ]
 /** Longer than a scrape interval and the evaluation of the slowest rule. */
 const PATIENCE_MS = 130_000
@@ -128,6 +128,15 @@ async function checkAnswers(t: Test, prometheus: string, tally: Tally): Promise<
     t.equal(await value('rate_limit_exceeded_total{endpoint="/models"}'), tally.replies.get('GET /models 429'))
     t.equal(await value('http_client_errors_total{code="HPE_INVALID_METHOD"}'), 1)
     t.equal(await value('data_fetch_errors_total{source="simulated", error_type="not_found"}'), 2)
+    const { made, cached, failed, tokens } = tally.analyses
+    t.equal(await value('ai_analysis_requests_total{cached="no"}'), made)
+    t.equal(await value('ai_analysis_requests_total{cached="yes"}'), cached)
+    t.equal(await value('ai_analysis_duration_seconds_count'), made)
+    t.equal(await value('ai_analysis_tokens_used_sum'), tokens)
+    t.equal(await value('ai_analysis_tokens_used_count'), made + failed)
+    t.equal(await value('data_fetch_duration_seconds_count{source="openai"}'), made + failed)
+    t.equal(await value('data_fetch_errors_total{source="openai", error_type="schema"}'), failed)
+    t.equal(await value('openai_configured'), 1)
   })
 
   await t.test('every panel has data', async (t) => {
@@ -199,8 +208,15 @@ async function checkAnswers(t: Test, prometheus: string, tally: Tally): Promise<
 
 t.test('the whole stack tells the truth', { skip: missing.length > 0 && 'no Prometheus', ...LIMIT }, async (t) => {
   const [api = 0, alertmanager = 0, first = 0, second = 0] = await freePorts(4)
-  // Rankings stay fresh, so that how many are made is known.
-  const env = { LOG_LEVEL: 'error', RANKING_TTL_SECONDS: '3600', RATE_LIMIT_RPM: String(RATE_LIMIT_RPM) }
+  const { origin } = await startStub(t, languageModel)
+  // Rankings and analyses stay fresh, so that how many are made is known.
+  const env = {
+    LOG_LEVEL: 'error',
+    RANKING_TTL_SECONDS: '3600',
+    ANALYSIS_TTL_SECONDS: '3600',
+    RATE_LIMIT_RPM: String(RATE_LIMIT_RPM),
+    OPENAI_BASE_URL: `${origin}/v1`
+  }
   const stack = await startStack({ ports: { api, alertmanager, prometheus: first }, env })
   t.teardown(async () => stack.close())
   const bases = [{ name: 'Prometheus 2', base: stack.prometheus }]

@@ -9,8 +9,9 @@ import { FEATURES } from './domain/features.ts'
 import type { MarketSource } from './domain/market.ts'
 import { RANKING_MODEL } from './domain/ranking.ts'
 import { CACHE_TYPES } from './monitoring/catalogue.ts'
-import { type Meters, createMeters } from './monitoring/meters.ts'
+import { createMeters } from './monitoring/meters.ts'
 import pkg from './package.json' with { type: 'json' }
+import analyst from './plugins/analyst.ts'
 import cache from './plugins/cache/index.ts'
 import coins from './plugins/coins.ts'
 import drift from './plugins/drift.ts'
@@ -26,6 +27,8 @@ import ranking from './plugins/ranking.ts'
 import rateLimit from './plugins/rate-limit/index.ts'
 import redis from './plugins/redis.ts'
 import validation from './plugins/validation.ts'
+import { type Context, openAnalyst, openCoinSource, openMarketSource } from './providers.ts'
+import analysisRoutes from './routes/analysis.ts'
 import cryptoRoutes from './routes/crypto.ts'
 import healthRoutes from './routes/health.ts'
 import indexRoutes from './routes/index.ts'
@@ -34,13 +37,6 @@ import modelsRoutes from './routes/models.ts'
 import predictionsRoutes from './routes/predictions.ts'
 import rankingRoutes from './routes/ranking.ts'
 import tickersRoutes from './routes/tickers.ts'
-import { COINGECKO_PLANS, coingeckoSource } from './sources/coingecko.ts'
-import { openCsvSource } from './sources/csv.ts'
-import { createQuota } from './sources/quota.ts'
-import { simulatedCoinSource } from './sources/simulated-coins.ts'
-import { simulatedSource } from './sources/simulated.ts'
-import { createUpstream } from './sources/upstream.ts'
-import { yahooSource } from './sources/yahoo.ts'
 
 /** What tests and the server replace. */
 export interface Overrides {
@@ -57,8 +53,6 @@ export interface Overrides {
 
 const NAME = 'Trading Fun API'
 const MEBIBYTE = 1024 * 1024
-/** One in so many requests of the coin source's quota is kept for the list of all coins. */
-const COIN_LIST_SHARE = 5
 
 /**
  * The whole service, ready to `inject` or `listen`. What it opened is closed again if the boot fails.
@@ -101,7 +95,8 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
     ...(config.METRICS_TOKEN !== undefined && { token: config.METRICS_TOKEN })
   })
   const meters = createMeters(app.metrics)
-  const source = overrides.source ?? (await openSource(app, config, now, meters))
+  const context: Context = { app, config, now, meters }
+  const source = overrides.source ?? (await openMarketSource(context))
 
   await app.register(overload, {
     maxEventLoopDelay: config.MAX_EVENT_LOOP_DELAY_MS,
@@ -142,7 +137,7 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
   })
   await app.register(market, { source, ...meters.market })
   await app.register(coins, {
-    source: overrides.coinSource ?? openCoinSource(app, config, now, meters),
+    source: overrides.coinSource ?? openCoinSource(context),
     ttl: config.COINS_TTL_SECONDS * 1000,
     ...meters.coins
   })
@@ -162,6 +157,11 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
     onScored: (manifest, rows) => app.drift.observe(manifest, rows),
     ...meters.ranking
   })
+  await app.register(analyst, {
+    source: openAnalyst(context),
+    ttl: config.ANALYSIS_TTL_SECONDS * 1000,
+    ...meters.analyst
+  })
   await app.register(health, { checks: { model: () => app.model.find(RANKING_MODEL) !== undefined } })
   meters.watch(app, { service: pkg.name, version: pkg.version }, now)
 
@@ -176,36 +176,10 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
   await app.register(rankingRoutes)
   await app.register(tickersRoutes, { ttl: config.QUOTE_TTL_SECONDS * 1000 })
   await app.register(cryptoRoutes)
+  await app.register(analysisRoutes)
   await app.register(modelsRoutes)
   await app.register(healthRoutes)
   await app.register(metricsRoutes, { requestsPerMinute: config.RATE_LIMIT_RPM })
-}
-
-async function openSource(
-  app: FastifyInstance,
-  config: Config,
-  now: () => Date,
-  meters: Meters
-): Promise<MarketSource> {
-  if (config.MARKET_SOURCE === 'simulated') {
-    app.log.warn({ seed: config.SIMULATION_SEED }, 'prices are simulated: set MARKET_SOURCE for real ones')
-    return simulatedSource({ seed: config.SIMULATION_SEED, now })
-  }
-  if (config.MARKET_SOURCE === 'yahoo') {
-    const upstream = createUpstream({
-      name: 'yahoo',
-      origin: config.YAHOO_ORIGIN,
-      headers: { 'user-agent': `${pkg.name}/${pkg.version}` },
-      ...meters.upstream('yahoo')
-    })
-    app.addHook('onClose', async () => upstream.close())
-    return yahooSource({ upstream, now })
-  }
-  return openCsvSource({
-    directory: config.MARKET_DATA_DIR!,
-    now,
-    log: (report) => app.log.warn(report, 'rows of a price file were dropped')
-  })
 }
 
 /** Of what cached values depend on besides their keys: services that differ in it never share a value. */
@@ -214,26 +188,6 @@ function fingerprint(config: Config): string {
   const ofMarket = [MARKET_SOURCE, MARKET_DATA_DIR, YAHOO_ORIGIN, SIMULATION_SEED, RANKING_MIN_COVERAGE_PERCENT]
   const ofCoins = [config.COIN_SOURCE, config.COINGECKO_PLAN, config.COINGECKO_ORIGIN]
   return hash('sha256', JSON.stringify([pkg.version, ofMarket, ofCoins])).slice(0, 12)
-}
-
-function openCoinSource(app: FastifyInstance, config: Config, now: () => Date, meters: Meters): CoinSource {
-  if (config.COIN_SOURCE === 'simulated') {
-    app.log.warn({ seed: config.SIMULATION_SEED }, 'coins are simulated: set COIN_SOURCE for real ones')
-    return simulatedCoinSource({ seed: config.SIMULATION_SEED, now })
-  }
-  const { origin, header } = COINGECKO_PLANS[config.COINGECKO_PLAN]
-  const upstream = createUpstream({
-    name: 'coingecko',
-    origin: config.COINGECKO_ORIGIN ?? origin,
-    headers: {
-      'user-agent': `${pkg.name}/${pkg.version}`,
-      ...(config.COINGECKO_API_KEY !== undefined && { [header]: config.COINGECKO_API_KEY })
-    },
-    quota: createQuota(config.COINGECKO_RPM),
-    ...meters.upstream('coingecko')
-  })
-  app.addHook('onClose', async () => upstream.close())
-  return coingeckoSource({ upstream, reserve: Math.ceil(config.COINGECKO_RPM / COIN_LIST_SHARE) })
 }
 
 /** What a model was trained on must be what it is given: these features, in this order, of prices of the same kind. */
@@ -250,6 +204,7 @@ const TAGS = [
   { name: 'predictions', description: 'One stock, or one feature vector' },
   { name: 'tickers', description: 'Names, prices and ranges' },
   { name: 'crypto', description: 'Coins, and their momentum' },
+  { name: 'analysis', description: 'Rankings explained by a language model' },
   { name: 'models', description: 'What predicts, and what it is worth' },
   { name: 'operations', description: 'Health, metrics, self-description' }
 ]

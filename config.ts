@@ -76,6 +76,38 @@ export const ConfigSchema = Type.Object(
       maximum: 86_400,
       description: 'How long coins are served from the cache; 0 asks the source for every request.'
     }),
+    OPENAI_API_KEY: Type.Optional(
+      Type.String({
+        pattern: '^[\\x21-\\x7e]+$',
+        maxLength: 500,
+        secret: true,
+        description: 'Key of the language model that explains rankings; it is sent in a header and shown nowhere.'
+      })
+    ),
+    OPENAI_BASE_URL: Type.String({
+      default: 'https://api.openai.com/v1',
+      pattern: '^https?://[^\\s?#@]+$',
+      description:
+        'Where the language model is: OpenAI, or any compatible server. Without OPENAI_API_KEY `/analyze` is off, unless this is not OpenAI.'
+    }),
+    OPENAI_MODEL: Type.String({
+      default: 'gpt-4o-mini',
+      pattern: '^\\S+$',
+      maxLength: 200,
+      description: 'Name of the language model, as its server knows it.'
+    }),
+    OPENAI_TIMEOUT_SECONDS: Type.Integer({
+      default: 30,
+      minimum: 1,
+      maximum: 70,
+      description: 'How long the language model may take, with retries.'
+    }),
+    ANALYSIS_TTL_SECONDS: Type.Integer({
+      default: 300,
+      minimum: 0,
+      maximum: 86_400,
+      description: 'How long an analysis is served from the cache; 0 asks the language model for every request.'
+    }),
     SIMULATION_SEED: Type.Integer({
       default: 1,
       minimum: 0,
@@ -261,6 +293,8 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
   if (values['COINGECKO_PLAN'] === 'pro' && values['COINGECKO_API_KEY'] === undefined) {
     problems.push('COINGECKO_API_KEY must be set for COINGECKO_PLAN=pro')
   }
+  if (!URL.canParse(String(values['OPENAI_BASE_URL'])))
+    problems.push(`OPENAI_BASE_URL=${env['OPENAI_BASE_URL']} is no address`)
   if (problems.length > 0) throw new ConfigError(problems)
 
   // The model repository of the project is found wherever the service is started; a folder that is given is the caller's.

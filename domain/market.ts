@@ -76,12 +76,12 @@ export interface FetchFailure {
 export const MARKET_SOURCES = ['simulated', 'csv', 'yahoo'] as const
 export type MarketSourceName = (typeof MARKET_SOURCES)[number]
 
-/** The values of the label `source`: the market sources, and those of coins but for the simulated ones. */
-export const DATA_SOURCES = [...MARKET_SOURCES, 'coingecko'] as const
+/** The values of the label `source`: the market sources, and what else is asked over the network. */
+export const DATA_SOURCES = [...MARKET_SOURCES, 'coingecko', 'openai'] as const
 export type DataSourceName = (typeof DATA_SOURCES)[number]
 
 /** The services that are asked over the network: the values of the label `upstream`. */
-export const UPSTREAMS = ['yahoo', 'coingecko'] as const
+export const UPSTREAMS = ['yahoo', 'coingecko', 'openai'] as const
 export type Upstream = (typeof UPSTREAMS)[number]
 
 /** A market: the simulator, a folder of prices, a live provider. Symbols are canonical on both sides. */

@@ -12,7 +12,7 @@ import { RELOAD_REASONS } from '../plugins/model/index.ts'
 import type { StoreFailure } from '../plugins/rate-limit/index.ts'
 
 /** What the cache holds: the values of `cache_type`. */
-export const CACHE_TYPES = ['ranking', 'prediction', 'ticker_info', 'coins', 'coin_details'] as const
+export const CACHE_TYPES = ['ranking', 'prediction', 'ticker_info', 'coins', 'coin_details', 'analysis'] as const
 
 /** The models: the values of `model_type`. */
 export const MODEL_TYPES = [RANKING_MODEL] as const
@@ -160,22 +160,22 @@ export const catalogue = {
   },
   ai_analysis_requests_total: {
     type: 'counter',
-    help: 'Analyses answered; cached yes: without asking the language model.',
+    help: 'Analyses answered; cached yes: without a call of their own to the language model.',
     labels: { cached: ['yes', 'no'] }
   },
   ai_analysis_duration_seconds: {
     type: 'histogram',
-    help: 'Seconds of one analysis by the language model.',
+    help: 'Seconds of one call to the language model that brought an analysis.',
     buckets: [1, 5, 10, 20, 30, 60]
   },
   ai_analysis_tokens_used: {
     type: 'histogram',
-    help: 'Tokens of one analysis, as the language model reports them.',
+    help: 'Tokens of one call to the language model, as its server reports them; without a report nothing is counted.',
     buckets: [100, 500, 1000, 2000, 5000, 10_000]
   },
   data_fetch_duration_seconds: {
     type: 'histogram',
-    help: 'Seconds of one fetch from a source of stocks or coins; simulated coins are not counted.',
+    help: 'Seconds of one fetch from a source of stocks or coins (not of simulated coins), or of one call to the language model.',
     labels: { source: DATA_SOURCES },
     buckets: [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30]
   },
@@ -191,7 +191,7 @@ export const catalogue = {
   },
   data_fetch_errors_total: {
     type: 'counter',
-    help: 'Symbols for which a source had no answer; of coins: fetches that failed, coins that made no sense or do not exist.',
+    help: 'Symbols for which a source had no answer; of coins: fetches that failed, coins that made no sense or do not exist; of openai: calls that brought no analysis.',
     labels: { source: DATA_SOURCES, error_type: FETCH_ERRORS }
   },
   market_data_timestamp_seconds: {

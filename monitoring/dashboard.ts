@@ -60,6 +60,8 @@ const ALERTS: Readonly<Record<string, readonly string[]>> = {
   'Model Loaded Status': ['ModelNotLoaded', 'MetricsAbsent'],
   'Rate Limit Violations': ['RateLimitStorm'],
   'Data Fetch Errors': ['UpstreamFailing'],
+  'AI Analysis Requests': ['AnalysisFailing'],
+  'AI analysis duration': ['AnalysisSlow'],
   Circuits: ['CircuitOpen'],
   Redis: ['RedisDown'],
   'Failed requests': ['HighErrorRate'],

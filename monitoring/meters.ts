@@ -13,6 +13,7 @@ import {
   type Upstream
 } from '../domain/market.ts'
 import { RANKING_MODEL } from '../domain/ranking.ts'
+import type { AnalystCall } from '../plugins/analyst.ts'
 import { TIER_COMMANDS, TIER_ERRORS, TIER_RESULTS, type TierEvents } from '../plugins/cache/index.ts'
 import type { CoinFetch } from '../plugins/coins.ts'
 import type { DriftReport } from '../plugins/drift.ts'
@@ -53,6 +54,7 @@ export interface Meters {
   coins: { onFetch: (fetch: CoinFetch) => void }
   model: { onRun: (manifest: Manifest, run: Run) => void; onReload: (reload: Reload) => void }
   ranking: { onRanking: (made: RankingMade) => void }
+  analyst: { onCall: (call: AnalystCall) => void; onAnalysis: (cached: boolean) => void }
   rateLimit: { onExceeded: (event: { endpoint: string }) => void; onWithoutStore: (mode: StoreFailure) => void }
   /**
    * Sets the gauges of an app whose plugins are all there, and makes the series of label sets that are known only now.
@@ -88,6 +90,10 @@ export function createMeters(metrics: Metrics): Meters {
   const withoutStore = bind(STORE_FAILURES, (mode) => m.rate_limit_without_store_total.labels({ mode }))
   const coinSeconds = m.crypto_fetch_duration_seconds.labels({})
   const coinItems = m.crypto_items_fetched.labels({})
+  const analysisSeconds = m.ai_analysis_duration_seconds.labels({})
+  const analysisTokens = m.ai_analysis_tokens_used.labels({})
+  const analysesCached = m.ai_analysis_requests_total.labels({ cached: 'yes' })
+  const analysesMade = m.ai_analysis_requests_total.labels({ cached: 'no' })
   const shed = m.http_requests_shed_total.labels({})
   const tickersProcessed = m.ranking_tickers_processed.labels({})
   const onHit = (type: string): void => hits[type]!.inc()
@@ -170,13 +176,22 @@ export function createMeters(metrics: Metrics): Meters {
         if (newest !== null) ages[source]!.set(Date.parse(newest) / 1000)
       }
     },
+    analyst: {
+      onCall({ seconds, error, tokens }) {
+        onDataFetch('openai', seconds, error === undefined ? [] : [error])
+        if (error === undefined) analysisSeconds.observe(seconds)
+        // What is of no use has been paid for all the same.
+        if (tokens !== null) analysisTokens.observe(tokens.total)
+      },
+      onAnalysis: (cached) => (cached ? analysesCached : analysesMade).inc()
+    },
     rateLimit: {
       onExceeded: ({ endpoint }) => m.rate_limit_exceeded_total.labels({ endpoint }).inc(),
       onWithoutStore: (mode) => withoutStore[mode]!.inc()
     },
     watch(app, about, now) {
       m.system_info.labels(about).set(1)
-      m.openai_configured.labels({}).set(0)
+      m.openai_configured.labels({}).set(Number(app.analyst.model !== null))
       m.redis_configured.labels({}).set(Number(app.redis.status !== 'not_used'))
       const up = m.redis_up.labels({})
       m.redis_up.onCollect(() => up.set(Number(app.redis.status === 'connected')))

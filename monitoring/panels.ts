@@ -142,7 +142,8 @@ export const overview: Row = {
     },
     {
       title: 'Data Fetch Duration',
-      description: 'The time within which 95 % of the fetches from a market source ended.',
+      description:
+        'The time within which 95 % of the fetches from a source ended; of openai: of the calls to the language model.',
       unit: 'seconds',
       show: 'lines',
       queries: [{ kind: 'quantile', metric: 'data_fetch_duration_seconds', quantile: 0.95, by: ['source'] }],
@@ -155,7 +156,8 @@ export const overview: Row = {
     },
     {
       title: 'AI Analysis Requests',
-      description: 'Analyses answered, by whether the cache had them or the language model was asked.',
+      description:
+        'Analyses answered, by whether the cache had them or the language model was asked. Failed ones are among the fetch errors.',
       unit: 'per minute',
       show: 'stacked',
       queries: [
@@ -177,7 +179,8 @@ export const overview: Row = {
     },
     {
       title: 'Data Fetch Errors',
-      description: 'Symbols for which a source had no answer, by source and reason.',
+      description:
+        'Symbols for which a source had no answer, and failed calls to the language model, by source and reason.',
       unit: 'per minute',
       show: 'stacked',
       queries: [{ kind: 'rate', metric: 'data_fetch_errors_total', by: ['source', 'error_type'], per: 'minute' }]
@@ -313,7 +316,8 @@ export const details: readonly Row[] = [
     panels: [
       {
         title: 'Fetches',
-        description: 'Fetches from each market source; one may ask for many symbols.',
+        description:
+          'Fetches from each source, one of which may ask for many symbols, and calls to the language model.',
         unit: 'per second',
         show: 'lines',
         queries: [{ kind: 'rate', metric: 'data_fetch_duration_seconds', by: ['source'] }]
@@ -391,13 +395,13 @@ export const details: readonly Row[] = [
         thresholds: [
           { from: 0, colour: 'green' },
           { from: 10, colour: 'amber' },
-          { from: 30, colour: 'red' }
+          { from: 20, colour: 'red' }
         ],
         idle: 'no analysis'
       },
       {
         title: 'Tokens of an analysis',
-        description: 'The mean number of tokens that one analysis used, as the language model reports them.',
+        description: 'The mean number of tokens that one call to the language model used, as its server reports them.',
         unit: 'count',
         show: 'lines',
         queries: [{ kind: 'mean', metric: 'ai_analysis_tokens_used', legend: 'tokens' }],

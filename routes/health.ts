@@ -39,9 +39,9 @@ const health: FastifyPluginAsyncTypebox = async (fastify) => {
       timestamp: Date.now() / 1000,
       model_loaded: fastify.model.find(RANKING_MODEL) !== undefined,
       model_path: fastify.model.find(RANKING_MODEL)?.path ?? null,
-      openai_configured: false,
-      openai_model: null,
-      openai_available: false,
+      openai_configured: fastify.analyst.model !== null,
+      openai_model: fastify.analyst.model,
+      openai_available: fastify.analyst.available,
       cache_backend: fastify.redis.client ? ('redis' as const) : ('in-memory' as const),
       redis_status: fastify.redis.status,
       api_healthy: fastify.health.failing().length === 0
@@ -87,5 +87,5 @@ export default fp(health, {
   name: 'health-routes',
   fastify: '5.x',
   encapsulate: true,
-  decorators: { fastify: ['health', 'model', 'redis'] }
+  decorators: { fastify: ['health', 'model', 'analyst', 'redis'] }
 })

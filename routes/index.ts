@@ -10,6 +10,7 @@ export interface IndexOptions {
   description: string
 }
 
+/** What a browser can follow. */
 const LINKS = {
   docs: '/docs',
   openapi: '/openapi.json',
@@ -26,6 +27,9 @@ const LINKS = {
   crypto_details: '/crypto/details/bitcoin',
   models: '/models'
 }
+
+/** Beside what can be followed, what can only be posted to, under the names that clients of the earlier service look for. */
+const ENDPOINTS = { ...LINKS, analyze: '/analyze' }
 
 function page({ name, version, description }: IndexOptions): string {
   const links = Object.entries(LINKS).map(
@@ -80,7 +84,7 @@ const index: FastifyPluginAsyncTypebox<IndexOptions> = async (fastify, options) 
       if (request.headers.accept?.includes('text/html')) {
         return reply.type('text/html; charset=utf-8').send(page(options))
       }
-      return { name, version, description, endpoints: LINKS, status: 'operational' as const }
+      return { name, version, description, endpoints: ENDPOINTS, status: 'operational' as const }
     }
   )
 }

@@ -9,6 +9,7 @@ const OPTIONAL = [
   'MARKET_DATA_DIR',
   'METRICS_TOKEN',
   'MODEL_CONTROL_TOKEN',
+  'OPENAI_API_KEY',
   'REDIS_URL'
 ]
 
@@ -141,4 +142,25 @@ t.test("CoinGecko's pro plan needs a key", async (t) => {
     message: 'Invalid configuration:\n  COINGECKO_API_KEY must be set for COINGECKO_PLAN=pro'
   })
   t.match(loadConfig({ COINGECKO_PLAN: 'pro', COINGECKO_API_KEY: 'key' }), { COINGECKO_API_KEY: 'key' })
+})
+
+t.test('where the language model is must be an address, without a secret in it', async (t) => {
+  const problemsOf = (env: Record<string, string>): readonly string[] => {
+    try {
+      loadConfig(env)
+      return []
+    } catch (error) {
+      return (error as ConfigError).problems
+    }
+  }
+  for (const good of ['http://localhost:11434/v1', 'https://models.example/a/b/', 'http://[::1]:8080'])
+    t.same(problemsOf({ OPENAI_BASE_URL: good }), [], good)
+  for (const bad of [
+    'localhost:11434',
+    'https://me:secret@models.example',
+    'https://models.example/v1?key=x',
+    'http://[::1'
+  ])
+    t.match(problemsOf({ OPENAI_BASE_URL: bad }), [/^OPENAI_BASE_URL=/], bad)
+  t.match(problemsOf({ OPENAI_API_KEY: 'sk with spaces' }), [/^OPENAI_API_KEY must match/], 'the key is not repeated')
 })

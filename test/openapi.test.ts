@@ -20,6 +20,7 @@ t.test('every route of the service is documented, with every error it can answer
   const { paths } = (await app.inject('/openapi.json')).json()
   t.same(Object.keys(paths).toSorted(), [
     '/',
+    '/analyze',
     '/countries',
     '/crypto/details/{id}',
     '/crypto/ranking',
@@ -38,6 +39,7 @@ t.test('every route of the service is documented, with every error it can answer
   const always = ['429', '500', '503']
   for (const [path, method, ...statuses] of [
     ['/', 'get'],
+    ['/analyze', 'post', '400', '413', '415', '502', '504'],
     ['/countries', 'get'],
     ['/crypto/details/{id}', 'get', '400', '404', '502', '504'],
     ['/crypto/ranking', 'get', '400', '502', '504'],

@@ -112,7 +112,9 @@ t.test('the index is JSON for programs and a page for browsers', async (t) => {
   const json = await app.inject('/')
   t.match(json.json(), { name: 'Trading Fun API', version: /^\d+\.\d+\.\d+$/, status: 'operational' })
   t.equal(json.headers.vary, 'Origin, accept')
-  for (const url of Object.values<string>(json.json().endpoints)) {
+  const { analyze, ...links } = json.json().endpoints
+  t.equal(analyze, '/analyze')
+  for (const url of Object.values<string>(links)) {
     t.equal((await app.inject(url)).statusCode, 200, url)
   }
   const page = await app.inject({ url: '/', headers: { accept: 'text/html,application/xhtml+xml' } })

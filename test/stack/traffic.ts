@@ -1,5 +1,6 @@
 /** Traffic of known size against a running service, with what must be counted for it. */
 import { connect } from 'node:net'
+import { type Handler, json } from '../sources/stub.ts'
 
 /** What the client has seen: the ground truth of the truth test. */
 export interface Tally {
@@ -16,6 +17,19 @@ export interface Tally {
   coinsFetched: number
   coinMisses: number
   coinHits: number
+  analyses: { made: number; cached: number; failed: number; tokens: number }
+}
+
+/** Tokens of each call to the language model, of which the remark REFUSE makes it refuse. */
+const USAGE = { prompt_tokens: 700, completion_tokens: 150 }
+const REFUSE = 'REFUSE'
+
+/** A language model for the service, to be started before it. */
+export const languageModel: Handler = (_request, response, body) => {
+  const refused = body.includes(REFUSE)
+  const content = JSON.stringify({ summary: 'The first is ahead.', picks: [], risks: [] })
+  const message = refused ? { content: null, refusal: 'No.' } : { content, refusal: null }
+  json(response, { choices: [{ message, finish_reason: 'stop' }], usage: USAGE })
 }
 
 /** Requests a minute to a plain route, to be given to the service: enough for what follows. */
@@ -36,7 +50,8 @@ export async function drive(base: string): Promise<Tally> {
     coinFetches: 0,
     coinsFetched: 0,
     coinMisses: 0,
-    coinHits: 0
+    coinHits: 0,
+    analyses: { made: 0, cached: 0, failed: 0, tokens: 0 }
   }
   async function ask<T>(endpoint: string, path = endpoint, body?: unknown): Promise<T> {
     const init = body === undefined ? {} : { method: 'POST', headers: JSON_TYPE, body: JSON.stringify(body) }
@@ -70,6 +85,20 @@ export async function drive(base: string): Promise<Tally> {
   await Promise.all(Array.from({ length: 20 }, async () => ask('/predict_raw', '/predict_raw', { features })))
   tally.predictions += 20
   await ask('/predict_raw', '/predict_raw', { features: { ...features, rsi_14: null } })
+
+  const { analyses } = tally
+  for (const ticker of ['AAPL', 'MSFT', 'NESN.SW']) {
+    const ranking = [{ ticker, prob: 0.57 }]
+    await ask('/analyze', '/analyze', { ranking })
+    for (let again = 0; again < 2; again++) await ask('/analyze', '/analyze', { ranking })
+    await ask('/analyze', '/analyze', { ranking, user_context: REFUSE })
+    analyses.made++
+    analyses.cached += 2
+    analyses.failed++
+  }
+  await ask('/analyze', '/analyze', { ranking: [] })
+  // What is refused is paid for too.
+  analyses.tokens = (analyses.made + analyses.failed) * (USAGE.prompt_tokens + USAGE.completion_tokens)
 
   await ask('/ticker_info/:ticker', '/ticker_info/AAPL')
   await ask('/ticker_info_batch', '/ticker_info_batch', ['AAPL', 'NOSUCH'])

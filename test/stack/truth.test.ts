@@ -33,7 +33,8 @@ const QUIET = [
   'redis_up',
   'upstream_retries_total',
   'upstream_circuit_open',
-  'model_queue_depth'
+  'model_queue_depth',
+  'model_reloads_total'
 ]
 /** Longer than a scrape interval and the evaluation of the slowest rule. */
 const PATIENCE_MS = 130_000

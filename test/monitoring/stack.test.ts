@@ -136,9 +136,9 @@ t.test('when one does not get ready in time, all are stopped', async (t) => {
   )
   await chmod(program, 0o755)
   const [api = 0, alertmanager = 0, prometheus = 0] = await freePorts(3)
-  const options = { prometheus: program, alertmanager: program, env: { LOG_LEVEL: 'silent' }, patience: 5000 }
+  const options = { prometheus: program, alertmanager: program, env: { LOG_LEVEL: 'silent' }, patience: 15_000 }
   await t.rejects(startStack({ ...options, ports: { api, alertmanager, prometheus } }), {
-    message: `http://127.0.0.1:${alertmanager}/-/ready does not answer after 5 s`
+    message: `http://127.0.0.1:${alertmanager}/-/ready does not answer after 15 s`
   })
   await t.rejects(fetch(`http://127.0.0.1:${api}`))
   t.same(await leftovers(), [])

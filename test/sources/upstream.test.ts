@@ -218,9 +218,9 @@ t.test('what a circuit was opened for is told by the calls that opened it', asyn
 })
 
 t.test('a call that waits for its turn is not late for it', async (t) => {
-  const slow: Handler = (_request, response) => void setTimeout(() => json(response, {}), 30)
-  const { upstream } = await build(t, slow, { concurrency: 2, attemptTimeout: 100, deadline: 5000, retries: 0 })
-  const calls = Array.from({ length: 20 }, async () => upstream.get('/x'))
+  const slow: Handler = (_request, response) => void setTimeout(() => json(response, {}), 60)
+  const { upstream } = await build(t, slow, { concurrency: 2, attemptTimeout: 600, deadline: 20_000, retries: 0 })
+  const calls = Array.from({ length: 30 }, async () => upstream.get('/x'))
   t.same(new Set((await Promise.all(calls)).map((answer) => JSON.stringify(answer))), new Set(['{}']))
 })
 
@@ -253,8 +253,8 @@ t.test('a body that comes drop by drop is cut at the end of its attempt', async 
 })
 
 t.test('calls that run out of time in the queue do not open the circuit', async (t) => {
-  const steady: Handler = (_request, response) => void setTimeout(() => json(response, {}), 20)
-  const { upstream } = await build(t, steady, { concurrency: 2, retries: 0, deadline: 110, failures: 2 })
+  const steady: Handler = (_request, response) => void setTimeout(() => json(response, {}), 60)
+  const { upstream } = await build(t, steady, { concurrency: 2, retries: 0, deadline: 700, failures: 2 })
   const calls = await Promise.allSettled(Array.from({ length: 60 }, async () => upstream.get('/x')))
   t.ok(calls.some(({ status }) => status === 'fulfilled'))
   t.ok(calls.filter(({ status }) => status === 'rejected').length > 20)

@@ -111,11 +111,11 @@ function adapted(tried: Dialect, error: UpstreamError): Dialect | undefined {
   return format && { ...tried, format }
 }
 
-/** For one call: a limit that says when it ends is waited for, a failure is tried again once; a late answer would only be later. */
+/** For one call: a limit that says when it ends is waited for, a failure is tried again once. When an answer is late there is no time left. */
 function retries(): (error: UpstreamError) => boolean {
   let failed = false
   return (error) => {
-    if (!isWorthRetrying(error) || error.reason === 'timeout' || isQuota(error)) return false
+    if (!isWorthRetrying(error) || isQuota(error)) return false
     if (error.reason === 'rate_limited') return true
     const first = !failed
     failed = true

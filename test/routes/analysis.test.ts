@@ -107,6 +107,24 @@ t.test('who asks at once waits for one call', async (t) => {
   t.match(await counts(app), { made: 1, cached: 4, calls: 1, reports: 1 })
 })
 
+t.test('four calls at once, 28 that wait, and no more', async (t) => {
+  const { promise: gate, resolve: open } = Promise.withResolvers<undefined>()
+  const { app, stub } = await serve(t, (...args) => void gate.then(() => says()(...args)))
+  let refused = 0
+  const ask = async (i: number): Promise<number> => {
+    const reply = await analyze(app, { ranking: [{ ticker: `T${i}`, prob: 0.5 }] })
+    if (reply.statusCode === 503) {
+      t.equal(reply.headers['retry-after'], '1')
+      if (++refused === 8) open(undefined)
+    }
+    return reply.statusCode
+  }
+  const statuses = await Promise.all(Array.from({ length: 40 }, async (_, i) => ask(i)))
+  t.equal(statuses.filter((status) => status === 200).length, 32)
+  t.equal(refused, 8)
+  t.ok(stub.connections() <= 4, `${stub.connections()} connections`)
+})
+
 t.test('what /ranking answers can be sent as it is', async (t) => {
   const { app, stub } = await serve(t, says())
   const { ranking } = (await app.inject('/ranking?country=Global')).json()
@@ -305,7 +323,7 @@ t.test('a key that is refused is for the operator; it is itself in no log, no re
   t.teardown(async () => app.close())
   const reply = await analyze(app)
   t.match(reply.json(), { status: 502, code: 'TF_ERR_ANALYST_SOURCE', detail: /\(upstream_error\)$/ })
-  t.notMatch(reply.payload, /401|key/i)
+  t.notMatch(reply.json().detail, /401|key/i)
   t.equal(stub.requests[0]!.headers.authorization, `Bearer ${KEY}`)
   t.match(log, /answered 401: see OPENAI_API_KEY/)
   for (const text of [

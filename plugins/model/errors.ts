@@ -98,3 +98,7 @@ export const TF_ERR_MODEL_INFERENCE = createError<[string] | [string, { cause: u
 )
 /** The runtime answered something that is no probability. */
 export const TF_ERR_MODEL_OUTPUT = createError<[string]>('TF_ERR_MODEL_OUTPUT', 'Inference failed: %s', 500)
+/** It took too long: in the queue, or in a run. */
+export const TF_ERR_MODEL_DEADLINE = createError('TF_ERR_MODEL_DEADLINE', 'The model did not answer in time', 504)
+/** The process that ran the model has ended. */
+export const TF_ERR_MODEL_CRASHED = createError('TF_ERR_MODEL_CRASHED', 'The process of the model has ended', 503)

@@ -11,7 +11,8 @@ import type { Refuse } from './policy.ts'
 import { type IndexEntry, Registry, type Reload } from './registry.ts'
 import type { ModelVersion } from './repository.ts'
 import { registerControl } from './routes.ts'
-import { type OpenSession, openOnnxSession, openProven } from './session.ts'
+import { type Execution, createRuntime } from './runtime.ts'
+import type { OpenSession } from './session.ts'
 
 export type { Prediction, Run } from './batcher.ts'
 export * from './errors.ts'
@@ -19,6 +20,7 @@ export { type Manifest, ManifestSchema } from './manifest.ts'
 export { ModelOptionsSchema, type VersionPolicy } from './options.ts'
 export { type IndexEntry, RELOAD_REASONS, type Reload, type ReloadReason } from './registry.ts'
 export type { ModelVersion } from './repository.ts'
+export type { Execution } from './runtime.ts'
 export type { ModelSession, OpenSession, Scores, Signature } from './session.ts'
 
 /** What one request may ask for. */
@@ -56,6 +58,8 @@ export interface Model {
   toVector(name: string, record: Readonly<Record<string, number>>): Float32Array
   /** Names of the features of a row that lie outside the middle 99 % of the training rows. @throws TF_ERR_MODEL_UNKNOWN */
   outOfRange(name: string, vector: Float32Array): string[]
+  /** Where the version that answers runs: what `auto` has chosen. @throws TF_ERR_MODEL_UNKNOWN, TF_ERR_MODEL_NOT_LOADED */
+  execution(name: string): Execution
   /** Rows that wait for a run of this model. @throws TF_ERR_MODEL_UNKNOWN */
   queueDepth(name: string): number
   /** Rows of a model that may wait or be in a run: the option `maxQueueRows`. */
@@ -81,7 +85,7 @@ export interface ModelOptions extends Partial<Omit<ModelData, 'repository'>>, Pi
   refuse?: Refuse
   /** Ends the message when every version of a model is refused: what to do about it. */
   advice?: string
-  /** The inference runtime; onnxruntime-node by default. */
+  /** Another inference runtime than onnxruntime-node; `execution`, `workers` and `runTimeoutMs` are its own business then. */
   openSession?: OpenSession
   /** Called after each run, with its model; the application wires it to metrics. */
   onRun?: (manifest: Manifest, run: Run) => void
@@ -91,8 +95,8 @@ export interface ModelOptions extends Partial<Omit<ModelData, 'repository'>>, Pi
 
 async function model(fastify: FastifyInstance, options: ModelOptions): Promise<void> {
   if (fastify.hasDecorator('model')) throw new TF_ERR_MODEL_REGISTERED()
-  const { refuse = () => undefined, advice = '', openSession = openOnnxSession, onRun, onReload, ...data } = options
-  const { repository, versionPolicy, token, ...batching } = parseOptions(data)
+  const { refuse = () => undefined, advice = '', openSession, onRun, onReload, ...data } = options
+  const { repository, versionPolicy, token, execution, workers, runTimeoutMs, ...batching } = parseOptions(data)
 
   /** A listener that throws must not fail the requests of what it is told of. */
   function guard<A extends unknown[]>(listener: ((...args: A) => void) | undefined): (...args: A) => void {
@@ -111,11 +115,11 @@ async function model(fastify: FastifyInstance, options: ModelOptions): Promise<v
     batching,
     refuse,
     advice,
-    open: async (bytes, manifest) => (await openProven(openSession, bytes, manifest)).session,
+    open: createRuntime({ execution, workers, runTimeoutMs }, openSession),
     onRun: guard(onRun),
     onReload: guard(onReload),
-    log({ manifest, file }, message) {
-      fastify.log.info({ model: manifest.name, version: manifest.version, source: manifest.source, file }, message)
+    log({ manifest: { name, version, source }, file }, where, message) {
+      fastify.log.info({ model: name, version, source, file, execution: where }, message)
     }
   })
   // Before the opening: whatever throws below, a close still releases what was opened, after its last run.
@@ -139,6 +143,7 @@ async function model(fastify: FastifyInstance, options: ModelOptions): Promise<v
     inputSchema: (name) => featuresSchema(manifestOf(name)),
     toVector: (name, record) => toVector(manifestOf(name), record),
     outOfRange: (name, vector) => outOfRange(manifestOf(name), vector),
+    execution: (name) => registry.find(name).execution,
     queueCapacity: batching.maxQueueRows,
     queueDepth: (name) => (registry.names.includes(name) ? registry.find(name).batcher.depth : 0),
     async predict(name, vectors, { version: number } = {}) {

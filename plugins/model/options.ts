@@ -29,6 +29,26 @@ export const ModelOptionsSchema = Type.Object(
         description: 'Bearer token of the routes that change what is served; without one there are no such routes.'
       })
     ),
+    execution: Type.Union(
+      [Type.Literal('auto'), Type.Literal('inline'), Type.Literal('thread'), Type.Literal('process')],
+      {
+        default: 'auto',
+        description:
+          '`inline`: on the event loop; `thread`: in worker threads; `process`: in child processes, which can be killed; `auto`: inline, or in threads if a run of 64 rows takes more than 2 ms.'
+      }
+    ),
+    workers: Type.Integer({
+      minimum: 1,
+      maximum: 64,
+      default: 1,
+      description: 'Threads or processes of a version at the most, each with a session of its own.'
+    }),
+    runTimeoutMs: Type.Integer({
+      minimum: 10,
+      maximum: 600_000,
+      default: 10_000,
+      description: 'Milliseconds that a run in a thread or process may take, and the wait for one of them.'
+    }),
     maxBatchRows: Type.Integer({
       minimum: 1,
       maximum: 65_536,

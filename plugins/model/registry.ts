@@ -14,6 +14,7 @@ import type { Manifest } from './manifest.ts'
 import type { VersionPolicy } from './options.ts'
 import { type Refuse, chooseVersions } from './policy.ts'
 import { type ModelVersion, modelNames, modelVersions, readModel, readVersion, readVersions } from './repository.ts'
+import type { Execution, OpenRuntime } from './runtime.ts'
 import type { ModelSession } from './session.ts'
 
 /** Why loads fail; `none`: one that did not. Each but the last is a code, `TF_ERR_MODEL_<REASON>`. */
@@ -70,16 +71,17 @@ export interface RegistryOptions {
   /** Ends the message that no version fits. */
   advice: string
   /** Opens a version and proves that it works. */
-  open: (bytes: Uint8Array, manifest: Manifest) => Promise<ModelSession>
+  open: OpenRuntime
   onRun: (manifest: Manifest, run: Run) => void
   onReload: (reload: Reload) => void
-  log: (version: ModelVersion, message: string) => void
+  log: (version: ModelVersion, execution: Execution, message: string) => void
 }
 
 /** A version that answers. */
 interface Served {
   version: ModelVersion
   session: ModelSession
+  execution: Execution
   batcher: Batcher
 }
 
@@ -104,7 +106,7 @@ function featuresOf({ features }: Manifest): string {
 }
 
 function reasonOf(error: unknown): ReloadReason {
-  const reason = isModelError(error) ? error.code.slice('TF_ERR_MODEL_'.length).toLowerCase() : 'other'
+  const reason = isModelError(error) && error.code.slice('TF_ERR_MODEL_'.length).toLowerCase()
   return RELOAD_REASONS.find((known) => known === reason) ?? 'other'
 }
 
@@ -119,6 +121,7 @@ export class Registry {
   readonly #models = new Map<string, Model>()
   /** Changes under way: one of a model at a time. */
   readonly #changing = new Map<string, Promise<unknown>>()
+  #booted = false
   #closed = false
 
   constructor(options: RegistryOptions) {
@@ -135,6 +138,7 @@ export class Registry {
       throw new TF_ERR_MODEL_REPOSITORY(`${repository} holds no model (<name>/<version>/manifest.json)`)
     const unknown = Object.keys(versionPolicy).find((name) => !this.#models.has(name))
     if (unknown !== undefined) throw new TF_ERR_MODEL_OPTIONS(`versionPolicy/${unknown}: there is no such model`)
+    this.#booted = true
   }
 
   /** Names of the models that are loaded. */
@@ -214,12 +218,12 @@ export class Registry {
   /** Nothing answers for the model any more. Resolves when its runs have ended and it is released. */
   async unload(name: string): Promise<void> {
     await this.#exclusive(name, async () => {
-      const { version } = this.find(name)
+      const { version, execution } = this.find(name)
       const model = this.#models.get(name)!
       const { live } = model
       model.live = []
       await Promise.all(live.map(retire))
-      this.#options.log(version, 'model unloaded')
+      this.#options.log(version, execution, 'model unloaded')
     })
   }
 
@@ -279,9 +283,9 @@ export class Registry {
     // Schemas that were compiled, and vectors on their way, would mean something else.
     if (model !== undefined && model.features !== featuresOf(manifest))
       throw new TF_ERR_MODEL_REFUSED(`${manifest.name}/${manifest.version}`, 'has other features than the one before')
-    const session = await open(await readModel(version), manifest)
+    const { session, execution } = await open(await readModel(version), manifest, this.#booted)
     const batcher = new Batcher(session, manifest, { ...batching, onRun: (run) => onRun(manifest, run) })
-    return { version, session, batcher }
+    return { version, session, execution, batcher }
   }
 
   /** `back`: a rollback, so that the next one goes further back. */
@@ -313,7 +317,7 @@ export class Registry {
     if (past.length > MAX_PAST) past.shift()
     // The switch: who asks from here on is answered by the new one.
     this.#models.set(name, { live, versions: known, features: featuresOf(first.manifest), past })
-    this.#options.log(first, 'model loaded')
+    this.#options.log(first, live[0]!.execution, 'model loaded')
     await Promise.all(old.filter((served) => !live.includes(served)).map(retire))
     return first
   }

@@ -67,6 +67,7 @@ const ALERTS: Readonly<Record<string, readonly string[]>> = {
   'Replies by status': ['HighErrorRate'],
   'Age of the newest price': ['StaleMarketData'],
   Queue: ['ModelQueueSaturated'],
+  'Requests without scores': ['ModelRejecting'],
   'Event loop delay': ['EventLoopSaturated'],
   'Requests shed': ['RequestsShed'],
   Uptime: ['ServiceRestarting'],

@@ -12,7 +12,7 @@ import {
 } from '../domain/market.ts'
 import { RANKING_MODEL } from '../domain/ranking.ts'
 import type { Metrics } from '../plugins/metrics/index.ts'
-import type { Manifest, Reload, Run } from '../plugins/model/index.ts'
+import { type Manifest, REJECT_REASONS, type RejectReason, type Reload, type Run } from '../plugins/model/index.ts'
 import type { RankingMade } from '../plugins/ranking.ts'
 import { CACHE_TYPES, CUSTOM_COUNTRY, MODEL_TYPES, OTHER_MODEL, catalogue } from './catalogue.ts'
 
@@ -35,7 +35,11 @@ export interface Meters {
   cache: Record<'onHit' | 'onStale' | 'onMiss' | 'onCoalesced', (type: string) => void>
   upstream: (name: Upstream) => { onRetry: () => void; onState: (state: 'closed' | 'half_open' | 'open') => void }
   market: { onFetch: (source: MarketSourceName, seconds: number, errors: readonly FetchError[]) => void }
-  model: { onRun: (manifest: Manifest, run: Run) => void; onReload: (reload: Reload) => void }
+  model: {
+    onRun: (manifest: Manifest, run: Run) => void
+    onReject: (model: string, reason: RejectReason) => void
+    onReload: (reload: Reload) => void
+  }
   ranking: { onRanking: (made: RankingMade) => void }
   rateLimit: { onExceeded: (event: { endpoint: string }) => void }
   /** Sets the gauges of an app whose plugins are all there, and makes the series of label sets that are known only now. */
@@ -55,7 +59,10 @@ export function createMeters(metrics: Metrics): Meters {
   const models = bind(MODEL_TYPES, (model_type) => ({
     seconds: m.model_prediction_duration_seconds.labels({ model_type }),
     rows: m.model_batch_size.labels({ model_type }),
-    predictions: m.model_predictions_total.labels({ model_type })
+    predictions: m.model_predictions_total.labels({ model_type }),
+    waited: m.model_queue_duration_seconds.labels({ model_type }),
+    executions: m.model_executions_total.labels({ model_type }),
+    rejects: bind(REJECT_REASONS, (reason) => m.model_rejects_total.labels({ model: model_type, reason }))
   }))
   const probability = m.model_prediction_probability.labels({})
   const stale = bind(CACHE_TYPES, (cache_type) => m.cache_stale_total.labels({ cache_type }))
@@ -85,13 +92,16 @@ export function createMeters(metrics: Metrics): Meters {
       }
     },
     model: {
-      onRun({ name }, { seconds, rows, scores }) {
+      onRun({ name }, { seconds, rows, waits, scores }) {
         models[name]!.seconds.observe(seconds)
+        for (const wait of waits) models[name]!.waited.observe(wait)
         if (scores === undefined) return
+        models[name]!.executions.inc()
         models[name]!.rows.observe(rows)
         models[name]!.predictions.inc(rows)
         for (const p of scores.probability) probability.observe(p)
       },
+      onReject: (name, reason) => models[name]!.rejects[reason]!.inc(),
       onReload({ model: name, result, reason }) {
         const known = MODEL_TYPES.find((type) => type === name) ?? OTHER_MODEL
         m.model_reloads_total.labels({ model: known, result, reason }).inc()

@@ -49,17 +49,34 @@ export const ModelOptionsSchema = Type.Object(
       default: 10_000,
       description: 'Milliseconds that a run in a thread or process may take, and the wait for one of them.'
     }),
-    maxBatchRows: Type.Integer({
+    drainTimeoutMs: Type.Integer({
+      minimum: 0,
+      maximum: 600_000,
+      default: 10_000,
+      description:
+        'Milliseconds that waiting requests get to be scored when their version is replaced, unloaded, or the service closes; then they are refused.'
+    }),
+    maxBatchSize: Type.Integer({
       minimum: 1,
       maximum: 65_536,
       default: 4096,
       description: 'Rows of one run at the most; a larger request runs alone.'
     }),
-    maxQueueRows: Type.Integer({
+    maxQueueDelayMs: Type.Integer({
+      minimum: 0,
+      maximum: 10_000,
+      default: 0,
+      description: 'Milliseconds that a request may wait for others to fill its batch; 0: one turn of the event loop.'
+    }),
+    maxQueueSize: Type.Integer({
       minimum: 1,
       maximum: 1_048_576,
       default: 65_536,
-      description: 'Rows of a model that may wait or be in a run; beyond them a request is refused with 503.'
+      description: 'Rows of a version that may wait or be in a run; beyond them a request is refused.'
+    }),
+    overflowStatus: Type.Union([Type.Literal(503), Type.Literal(429)], {
+      default: 503,
+      description: 'Status of a request that is refused because the queue is full, 503 or 429.'
     })
   },
   { additionalProperties: false }

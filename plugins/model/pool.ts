@@ -1,7 +1,7 @@
 /** A session on isolates: as many runs at a time as there are workers. */
 import { TF_ERR_MODEL_DEADLINE } from './errors.ts'
 import { Isolate, type IsolateOptions } from './isolate.ts'
-import type { ModelSession } from './session.ts'
+import type { ModelSession, Scores } from './session.ts'
 
 export interface PoolOptions extends IsolateOptions {
   /** Isolates at the most. The first one is started at once, others when they are needed. */
@@ -66,9 +66,15 @@ export async function openPool(bytes: Uint8Array, options: PoolOptions): Promise
     ...opened,
     async run(next) {
       const isolate = await take()
-      const { features, rows } = next()
-      // The array is used again, and a part of one would be sent as all of it.
-      const scores = isolate.run(features.slice(), rows)
+      let scores: Promise<Scores>
+      try {
+        const { features, rows } = next()
+        // The array is used again, and a part of one would be sent as all of it.
+        scores = isolate.run(features.slice(), rows)
+      } catch (error) {
+        giveBack(isolate)
+        throw error
+      }
       // A thread that is late is free when its run has ended.
       void isolate.idle.then(() => giveBack(isolate))
       return scores

@@ -6,7 +6,7 @@ import t, { type Test } from 'tap'
 import type { ModelOptions, ModelSession } from '../index.ts'
 import { type PoolOptions, openPool } from '../pool.ts'
 import { createRuntime } from '../runtime.ts'
-import { type Version, build, repository, repositoryOf, sigmoid, tiny } from './helper.ts'
+import { type Version, build, repository as tinyRepository, repositoryOf, sigmoid, tiny } from './helper.ts'
 import { slowModel } from './slow-model.ts'
 
 t.setTimeout(60_000)
@@ -54,7 +54,7 @@ for (const execution of ['inline', 'thread', 'process'] as const) {
       t.ok(Math.abs(together.probability[i]! - sigmoid(a, b)) < 1e-6)
     }
     const session = await createRuntime({ execution, workers: 1, runTimeoutMs: 20_000 }, undefined)(
-      readFileSync(join(repository, 'tiny/1/model.onnx')),
+      readFileSync(join(tinyRepository, 'tiny/1/model.onnx')),
       tiny,
       true
     )
@@ -62,6 +62,19 @@ for (const execution of ['inline', 'thread', 'process'] as const) {
     await session.session.release()
   })
 }
+
+t.test('a run that the runtime refuses fails alone, wherever it is', async (t) => {
+  const repository = repositoryOf(t, [slow('1')])
+  for (const execution of ['inline', 'thread', 'process'] as const) {
+    const app = await build(t, { repository, execution })
+    await t.rejects(app.model.predict('tiny', Float32Array.of(1e9, 0)), {
+      code: 'TF_ERR_MODEL_INFERENCE',
+      cause: { message: /memory|alloc|size/i }
+    })
+    t.equal((await app.model.predict('tiny', Float32Array.of(1, 0))).probability.length, 1)
+    await app.close()
+  }
+})
 
 t.test('auto: inline, or in a thread if a run takes long', async (t) => {
   const folder = repositoryOf(t, [slow('1'), slow('2', 700)])
@@ -75,7 +88,7 @@ t.test('auto: inline, or in a thread if a run takes long', async (t) => {
 })
 
 t.test('a slow model stops nobody else, and who closes waits for its runs', async (t) => {
-  const app = await build(t, { repository: repositoryOf(t, [slow('1')]), execution: 'thread', maxBatchRows: 10 })
+  const app = await build(t, { repository: repositoryOf(t, [slow('1')]), execution: 'thread', maxBatchSize: 10 })
   app.get('/ping', async () => 'pong')
   let answered = 0
   const clients = Array.from({ length: 50 }, async () => {
@@ -91,6 +104,24 @@ t.test('a slow model stops nobody else, and who closes waits for its runs', asyn
     await Promise.all(clients),
     Array.from({ length: 50 }, () => 1)
   )
+})
+
+t.test('a service that closes under load ends by itself, and well', async (t) => {
+  const folder = repositoryOf(t, [slow('1')])
+  const script = `
+    import Fastify from 'fastify'
+    import model from '${new URL('../index.ts', import.meta.url).href}'
+    for (const execution of ['thread', 'process']) {
+      const app = Fastify()
+      await app.register(model, { repository: ${JSON.stringify(folder)}, execution, maxBatchSize: 2 })
+      const asked = Array.from({ length: 6 }, () => app.model.predict('tiny', Float32Array.of(1200, 0)))
+      await new Promise((resolve) => setTimeout(resolve, 1))
+      await app.close()
+      const scored = await Promise.all(asked)
+      console.log(execution, scored.length)
+    }`
+  const args = ['--input-type=module', '--eval', script]
+  t.equal(execFileSync(process.execPath, args, { encoding: 'utf8', cwd: import.meta.dirname }), 'thread 6\nprocess 6\n')
 })
 
 t.test('a process that does not return is killed, and the next run has another one', async (t) => {

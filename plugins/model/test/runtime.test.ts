@@ -1,6 +1,6 @@
 /** Where models run, with real threads and processes: what a slow, a hanging and a dying model does to the service. */
 import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { ModelOptions, ModelSession } from '../index.ts'
@@ -109,7 +109,7 @@ t.test('a slow model stops nobody else, and who closes waits for its runs', asyn
 t.test('a service that closes under load ends by itself, and well', async (t) => {
   const folder = repositoryOf(t, [slow('1')])
   const script = `
-    import Fastify from 'fastify'
+    import Fastify from '${import.meta.resolve('fastify')}'
     import model from '${new URL('../index.ts', import.meta.url).href}'
     for (const execution of ['thread', 'process']) {
       const app = Fastify()
@@ -120,8 +120,9 @@ t.test('a service that closes under load ends by itself, and well', async (t) =>
       const scored = await Promise.all(asked)
       console.log(execution, scored.length)
     }`
-  const args = ['--input-type=module', '--eval', script]
-  t.equal(execFileSync(process.execPath, args, { encoding: 'utf8', cwd: import.meta.dirname }), 'thread 6\nprocess 6\n')
+  const file = join(folder, 'service.mjs')
+  writeFileSync(file, script)
+  t.equal(execFileSync(process.execPath, [file], { encoding: 'utf8' }), 'thread 6\nprocess 6\n')
 })
 
 t.test('a process that does not return is killed, and the next run has another one', async (t) => {

@@ -8,7 +8,7 @@ import { DATA_SOURCES, FETCH_ERRORS, MARKET_SOURCES, UPSTREAMS } from '../domain
 import { RANKING_MODEL } from '../domain/ranking.ts'
 import { TIER_COMMANDS, TIER_ERRORS, TIER_RESULTS } from '../plugins/cache/index.ts'
 import { type Catalogue, pluginCatalogue } from '../plugins/metrics/index.ts'
-import { RELOAD_REASONS } from '../plugins/model/index.ts'
+import { REJECT_REASONS, RELOAD_REASONS } from '../plugins/model/index.ts'
 import type { StoreFailure } from '../plugins/rate-limit/index.ts'
 
 /** What the cache holds: the values of `cache_type`. */
@@ -31,6 +31,8 @@ export const CUSTOM_COUNTRY = 'custom'
 
 /** The bounds of the monitoring guide, which queries name, and finer ones: without them every quantile of a fast service is the first bound. */
 const INFERENCE_SECONDS = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1]
+/** A turn of the event loop, up to what nobody waits for. */
+const QUEUE_SECONDS = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 10]
 const PROBABILITIES = [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1]
 
 export const catalogue = {
@@ -66,6 +68,22 @@ export const catalogue = {
     type: 'gauge',
     help: 'Rows that may wait for an inference or be in one; more are refused with 503.',
     labels: { model_type: MODEL_TYPES }
+  },
+  model_queue_duration_seconds: {
+    type: 'histogram',
+    help: 'Seconds that a request waited for its inference to begin.',
+    labels: { model_type: MODEL_TYPES },
+    buckets: QUEUE_SECONDS
+  },
+  model_executions_total: {
+    type: 'counter',
+    help: 'Inferences that succeeded; model_predictions_total counts their rows.',
+    labels: { model_type: MODEL_TYPES }
+  },
+  model_rejects_total: {
+    type: 'counter',
+    help: 'Requests to a model that got no scores although nothing was wrong with them, by the reason.',
+    labels: { model: MODEL_TYPES, reason: REJECT_REASONS }
   },
   model_loaded: { type: 'gauge', help: '1: the model is loaded and has passed its self-test; 0: it is not.' },
   model_info: {

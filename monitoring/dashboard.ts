@@ -72,6 +72,7 @@ const ALERTS: Readonly<Record<string, readonly string[]>> = {
   Queue: ['ModelQueueSaturated'],
   'Features against training': ['ModelDrift'],
   'Age of the model': ['ModelOld'],
+  'Requests without scores': ['ModelRejecting'],
   'Event loop delay': ['EventLoopSaturated'],
   'Requests shed': ['RequestsShed'],
   Uptime: ['ServiceRestarting'],

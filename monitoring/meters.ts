@@ -18,7 +18,7 @@ import { TIER_COMMANDS, TIER_ERRORS, TIER_RESULTS, type TierEvents } from '../pl
 import type { CoinFetch } from '../plugins/coins.ts'
 import type { DriftReport } from '../plugins/drift.ts'
 import type { Metrics } from '../plugins/metrics/index.ts'
-import type { Manifest, Reload, Run } from '../plugins/model/index.ts'
+import { type Manifest, REJECT_REASONS, type RejectReason, type Reload, type Run } from '../plugins/model/index.ts'
 import type { RankingMade } from '../plugins/ranking.ts'
 import type { StoreFailure } from '../plugins/rate-limit/index.ts'
 import {
@@ -52,7 +52,11 @@ export interface Meters {
   upstream: (name: Upstream) => { onRetry: () => void; onState: (state: 'closed' | 'half_open' | 'open') => void }
   market: { onFetch: (source: MarketSourceName, seconds: number, errors: readonly FetchError[]) => void }
   coins: { onFetch: (fetch: CoinFetch) => void }
-  model: { onRun: (manifest: Manifest, run: Run) => void; onReload: (reload: Reload) => void }
+  model: {
+    onRun: (manifest: Manifest, run: Run) => void
+    onReject: (model: string, reason: RejectReason) => void
+    onReload: (reload: Reload) => void
+  }
   ranking: { onRanking: (made: RankingMade) => void }
   analyst: { onCall: (call: AnalystCall) => void; onAnalysis: (cached: boolean) => void }
   rateLimit: { onExceeded: (event: { endpoint: string }) => void; onWithoutStore: (mode: StoreFailure) => void }
@@ -82,7 +86,10 @@ export function createMeters(metrics: Metrics): Meters {
   const models = bind(MODEL_TYPES, (model_type) => ({
     seconds: m.model_prediction_duration_seconds.labels({ model_type }),
     rows: m.model_batch_size.labels({ model_type }),
-    predictions: m.model_predictions_total.labels({ model_type })
+    predictions: m.model_predictions_total.labels({ model_type }),
+    waited: m.model_queue_duration_seconds.labels({ model_type }),
+    executions: m.model_executions_total.labels({ model_type }),
+    rejects: bind(REJECT_REASONS, (reason) => m.model_rejects_total.labels({ model: model_type, reason }))
   }))
   const probability = m.model_prediction_probability.labels({})
   const stale = bind(CACHE_TYPES, (cache_type) => m.cache_stale_total.labels({ cache_type }))
@@ -157,13 +164,16 @@ export function createMeters(metrics: Metrics): Meters {
       }
     },
     model: {
-      onRun({ name }, { seconds, rows, scores }) {
+      onRun({ name }, { seconds, rows, waits, scores }) {
         models[name]!.seconds.observe(seconds)
+        for (const wait of waits) models[name]!.waited.observe(wait)
         if (scores === undefined) return
+        models[name]!.executions.inc()
         models[name]!.rows.observe(rows)
         models[name]!.predictions.inc(rows)
         for (const p of scores.probability) probability.observe(p)
       },
+      onReject: (name, reason) => models[name]!.rejects[reason]!.inc(),
       onReload({ model: name, result, reason }) {
         const known = MODEL_TYPES.find((type) => type === name) ?? OTHER_MODEL
         m.model_reloads_total.labels({ model: known, result, reason }).inc()

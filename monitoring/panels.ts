@@ -527,6 +527,32 @@ export const details: readonly Row[] = [
         ]
       },
       {
+        title: 'Wait for an inference',
+        description:
+          'The time within which 95 % of the requests of a model were scored next: how long its queue is, in time.',
+        unit: 'seconds',
+        show: 'lines',
+        queries: [{ kind: 'quantile', metric: 'model_queue_duration_seconds', quantile: 0.95, by: ['model_type'] }],
+        idle: 'no inference'
+      },
+      {
+        title: 'Inferences',
+        description: 'Runs of the model. Rows that are scored together share one.',
+        unit: 'per second',
+        show: 'lines',
+        queries: [{ kind: 'rate', metric: 'model_executions_total', by: ['model_type'], per: 'second' }],
+        idle: 'no inference'
+      },
+      {
+        title: 'Requests without scores',
+        description:
+          'Requests that a model refused or failed to answer. ModelRejecting fires when there are twenty in five minutes.',
+        unit: 'per minute',
+        show: 'lines',
+        queries: [{ kind: 'rate', metric: 'model_rejects_total', by: ['model', 'reason'], per: 'minute' }],
+        idle: 'none'
+      },
+      {
         title: 'Reloads',
         description:
           'Loads and rollbacks in the running service. One that fails changes nothing: the version before answers.',

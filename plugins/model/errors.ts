@@ -94,7 +94,7 @@ export const TF_ERR_MODEL_NOT_LOADED = createError<[string]>(
 )
 /** A feature vector that the model can't score; the message names the feature. */
 export const TF_ERR_MODEL_INPUT = createError<[string]>('TF_ERR_MODEL_INPUT', '%s', 400)
-/** More rows wait than the queue may hold. */
+/** More rows wait than the queue may hold. The status is the option `overflowStatus`; `retry-after` says how long it takes. */
 export const TF_ERR_MODEL_BUSY = createError('TF_ERR_MODEL_BUSY', 'The model is busy, try again shortly', 503)
 /** The runtime failed. */
 export const TF_ERR_MODEL_INFERENCE = createError<[string] | [string, { cause: unknown }]>(
@@ -104,3 +104,9 @@ export const TF_ERR_MODEL_INFERENCE = createError<[string] | [string, { cause: u
 )
 /** The runtime answered something that is no probability. */
 export const TF_ERR_MODEL_OUTPUT = createError<[string]>('TF_ERR_MODEL_OUTPUT', 'Inference failed: %s', 500)
+/** It took too long: in the queue, or in a run. */
+export const TF_ERR_MODEL_DEADLINE = createError('TF_ERR_MODEL_DEADLINE', 'The model did not answer in time', 504)
+/** The process that ran the model has ended. */
+export const TF_ERR_MODEL_CRASHED = createError('TF_ERR_MODEL_CRASHED', 'The process of the model has ended', 503)
+/** Who asked does not wait any more. 499 is what proxies log for it. */
+export const TF_ERR_MODEL_ABORTED = createError('TF_ERR_MODEL_ABORTED', 'Nobody waits for the answer any more', 499)

@@ -2,8 +2,9 @@
 import type { TObject } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import type { Prediction, Run } from './batcher.ts'
-import { TF_ERR_MODEL_REGISTERED } from './errors.ts'
+import type { Patience, Prediction, Run } from './batcher.ts'
+import { REJECT_REASONS, type RejectReason, reasonOf } from './coded.ts'
+import { TF_ERR_MODEL_NOT_LOADED, TF_ERR_MODEL_REGISTERED } from './errors.ts'
 import { checkVectors, featuresSchema, outOfRange, toVector } from './features.ts'
 import { type Explanation, explain } from './linear.ts'
 import type { Manifest } from './manifest.ts'
@@ -12,19 +13,22 @@ import type { Refuse } from './policy.ts'
 import { type IndexEntry, Registry, type Reload } from './registry.ts'
 import type { ModelVersion } from './repository.ts'
 import { registerControl } from './routes.ts'
-import { type OpenSession, openOnnxSession, openProven } from './session.ts'
+import { type Execution, createRuntime } from './runtime.ts'
+import type { OpenSession } from './session.ts'
 
 export type { Prediction, Run } from './batcher.ts'
 export * from './errors.ts'
 export type { Explanation } from './linear.ts'
 export { type Bins, type Linear, type Manifest, ManifestSchema } from './manifest.ts'
 export { ModelOptionsSchema, type VersionPolicy } from './options.ts'
-export { type IndexEntry, RELOAD_REASONS, type Reload, type ReloadReason } from './registry.ts'
+export { REJECT_REASONS, RELOAD_REASONS, type RejectReason, type ReloadReason } from './coded.ts'
+export type { IndexEntry, Reload } from './registry.ts'
 export type { ModelVersion } from './repository.ts'
+export type { Execution } from './runtime.ts'
 export type { ModelSession, OpenSession, Scores, Signature } from './session.ts'
 
 /** What one request may ask for. */
-export interface PredictOptions {
+export interface PredictOptions extends Patience {
   /** One of the versions that are served; without it, the one that `serving` names. */
   version?: string
 }
@@ -63,14 +67,17 @@ export interface Model {
    * its manifest has no `linear` block.
    */
   explain(manifest: Manifest, vector: Float32Array): Explanation | undefined
+  /** Where the version that answers runs: what `auto` has chosen. @throws TF_ERR_MODEL_UNKNOWN, TF_ERR_MODEL_NOT_LOADED */
+  execution(name: string): Execution
   /** Rows that wait for a run of this model. @throws TF_ERR_MODEL_UNKNOWN */
   queueDepth(name: string): number
-  /** Rows of a model that may wait or be in a run: the option `maxQueueRows`. */
+  /** Rows of a model that may wait or be in a run: the option `maxQueueSize`. */
   readonly queueCapacity: number
   /**
    * Scores vectors, row-major, in the order of the manifest's features. Requests of one turn of the event loop are scored in
    * one run; a row's scores are the same, to the bit, whatever it is batched with.
-   * @throws TF_ERR_MODEL_UNKNOWN, TF_ERR_MODEL_INPUT naming the feature, TF_ERR_MODEL_BUSY, TF_ERR_MODEL_INFERENCE
+   * @throws TF_ERR_MODEL_UNKNOWN, TF_ERR_MODEL_NOT_LOADED, TF_ERR_MODEL_INPUT naming the feature, TF_ERR_MODEL_BUSY,
+   * TF_ERR_MODEL_DEADLINE, TF_ERR_MODEL_ABORTED, TF_ERR_MODEL_CRASHED, TF_ERR_MODEL_INFERENCE, TF_ERR_MODEL_OUTPUT
    */
   predict(name: string, vectors: Float32Array, options?: PredictOptions): Promise<Prediction>
 }
@@ -88,18 +95,21 @@ export interface ModelOptions extends Partial<Omit<ModelData, 'repository'>>, Pi
   refuse?: Refuse
   /** Ends the message when every version of a model is refused: what to do about it. */
   advice?: string
-  /** The inference runtime; onnxruntime-node by default. */
+  /** Another inference runtime than onnxruntime-node; `execution`, `workers` and `runTimeoutMs` are its own business then. */
   openSession?: OpenSession
   /** Called after each run, with its model; the application wires it to metrics. */
   onRun?: (manifest: Manifest, run: Run) => void
+  /** Called for each request that gets no scores, unless it is the request that is wrong. */
+  onReject?: (name: string, reason: RejectReason) => void
   /** Called after each load and rollback, failed ones too; not for the boot. */
   onReload?: (reload: Reload) => void
 }
 
 async function model(fastify: FastifyInstance, options: ModelOptions): Promise<void> {
   if (fastify.hasDecorator('model')) throw new TF_ERR_MODEL_REGISTERED()
-  const { refuse = () => undefined, advice = '', openSession = openOnnxSession, onRun, onReload, ...data } = options
-  const { repository, versionPolicy, token, ...batching } = parseOptions(data)
+  const { refuse = () => undefined, advice = '', openSession, onRun, onReject, onReload, ...data } = options
+  const { repository, versionPolicy, token, execution, workers, runTimeoutMs, drainTimeoutMs, ...batching } =
+    parseOptions(data)
 
   /** A listener that throws must not fail the requests of what it is told of. */
   function guard<A extends unknown[]>(listener: ((...args: A) => void) | undefined): (...args: A) => void {
@@ -112,24 +122,39 @@ async function model(fastify: FastifyInstance, options: ModelOptions): Promise<v
     }
   }
 
+  const rejected = guard(onReject)
+  const reject = (name: string, error: unknown): void => rejected(name, reasonOf(error, REJECT_REASONS))
+
   const registry = new Registry({
     repository,
     versionPolicy,
     batching,
     refuse,
     advice,
-    open: async (bytes, manifest) => (await openProven(openSession, bytes, manifest)).session,
+    open: createRuntime({ execution, workers, runTimeoutMs }, openSession),
+    drainTimeoutMs,
     onRun: guard(onRun),
+    onReject: reject,
     onReload: guard(onReload),
-    log({ manifest, file }, message) {
-      fastify.log.info({ model: manifest.name, version: manifest.version, source: manifest.source, file }, message)
+    log({ manifest: { name, version, source }, file }, where, message) {
+      fastify.log.info({ model: name, version, source, file, execution: where }, message)
     }
   })
   // Before the opening: whatever throws below, a close still releases what was opened, after its last run.
   fastify.addHook('onClose', async () => registry.close())
   await registry.boot()
 
-  const manifestOf = (name: string): Manifest => registry.find(name).version.manifest
+  /** What a request needs; that it is not loaded is why the request fails. */
+  function need(name: string, version?: string): ReturnType<Registry['find']> {
+    try {
+      return registry.find(name, version)
+    } catch (error) {
+      if (error instanceof TF_ERR_MODEL_NOT_LOADED) reject(name, error)
+      throw error
+    }
+  }
+  const manifestOf = (name: string): Manifest => need(name).version.manifest
+
   const decorator: Model = {
     get names() {
       return registry.names
@@ -138,7 +163,7 @@ async function model(fastify: FastifyInstance, options: ModelOptions): Promise<v
       return registry.versions
     },
     find: (name) => (registry.names.includes(name) ? registry.find(name).version : undefined),
-    serving: (name) => registry.find(name).version,
+    serving: (name) => need(name).version,
     index: async () => registry.index(),
     load: async (name, version) => registry.load(name, version),
     unload: async (name) => registry.unload(name),
@@ -147,12 +172,13 @@ async function model(fastify: FastifyInstance, options: ModelOptions): Promise<v
     toVector: (name, record) => toVector(manifestOf(name), record),
     outOfRange: (name, vector) => outOfRange(manifestOf(name), vector),
     explain,
-    queueCapacity: batching.maxQueueRows,
+    execution: (name) => registry.find(name).execution,
+    queueCapacity: batching.maxQueueSize,
     queueDepth: (name) => (registry.names.includes(name) ? registry.find(name).batcher.depth : 0),
-    async predict(name, vectors, { version: number } = {}) {
-      const { version, batcher } = registry.find(name, number)
+    async predict(name, vectors, wishes) {
+      const { version, batcher } = need(name, wishes?.version)
       checkVectors(version.manifest.features, vectors)
-      return batcher.score(vectors)
+      return batcher.score(vectors, wishes)
     }
   }
   fastify.decorate('model', Object.freeze(decorator))

@@ -29,17 +29,54 @@ export const ModelOptionsSchema = Type.Object(
         description: 'Bearer token of the routes that change what is served; without one there are no such routes.'
       })
     ),
-    maxBatchRows: Type.Integer({
+    execution: Type.Union(
+      [Type.Literal('auto'), Type.Literal('inline'), Type.Literal('thread'), Type.Literal('process')],
+      {
+        default: 'auto',
+        description:
+          '`inline`: on the event loop; `thread`: in worker threads; `process`: in child processes, which can be killed; `auto`: inline, or in threads if a run of 64 rows takes more than 2 ms.'
+      }
+    ),
+    workers: Type.Integer({
+      minimum: 1,
+      maximum: 64,
+      default: 1,
+      description: 'Threads or processes of a version at the most, each with a session of its own.'
+    }),
+    runTimeoutMs: Type.Integer({
+      minimum: 10,
+      maximum: 600_000,
+      default: 10_000,
+      description: 'Milliseconds that a run in a thread or process may take, and the wait for one of them.'
+    }),
+    drainTimeoutMs: Type.Integer({
+      minimum: 0,
+      maximum: 600_000,
+      default: 10_000,
+      description:
+        'Milliseconds that waiting requests get to be scored when their version is replaced, unloaded, or the service closes; then they are refused.'
+    }),
+    maxBatchSize: Type.Integer({
       minimum: 1,
       maximum: 65_536,
       default: 4096,
       description: 'Rows of one run at the most; a larger request runs alone.'
     }),
-    maxQueueRows: Type.Integer({
+    maxQueueDelayMs: Type.Integer({
+      minimum: 0,
+      maximum: 10_000,
+      default: 0,
+      description: 'Milliseconds that a request may wait for others to fill its batch; 0: one turn of the event loop.'
+    }),
+    maxQueueSize: Type.Integer({
       minimum: 1,
       maximum: 1_048_576,
       default: 65_536,
-      description: 'Rows of a model that may wait or be in a run; beyond them a request is refused with 503.'
+      description: 'Rows of a version that may wait or be in a run; beyond them a request is refused.'
+    }),
+    overflowStatus: Type.Union([Type.Literal(503), Type.Literal(429)], {
+      default: 503,
+      description: 'Status of a request that is refused because the queue is full, 503 or 429.'
     })
   },
   { additionalProperties: false }

@@ -1,6 +1,6 @@
 /** Which versions of each model answer, and how that changes without a request being lost. */
 import { Batcher, type BatcherOptions, type Run } from './batcher.ts'
-import { isModelError } from './coded.ts'
+import { RELOAD_REASONS, type ReloadReason, reasonOf } from './coded.ts'
 import {
   TF_ERR_MODEL_CHANGING,
   TF_ERR_MODEL_NOT_LOADED,
@@ -14,34 +14,8 @@ import type { Manifest } from './manifest.ts'
 import type { VersionPolicy } from './options.ts'
 import { type Refuse, chooseVersions } from './policy.ts'
 import { type ModelVersion, modelNames, modelVersions, readModel, readVersion, readVersions } from './repository.ts'
+import type { Execution, OpenRuntime } from './runtime.ts'
 import type { ModelSession } from './session.ts'
-
-/** Why loads fail; `none`: one that did not. Each but the last is a code, `TF_ERR_MODEL_<REASON>`. */
-export const RELOAD_REASONS = [
-  'none',
-  'unknown',
-  'repository',
-  'path',
-  'manifest',
-  'checksum',
-  'open',
-  'signature',
-  'warm_up',
-  'self_test',
-  'linear',
-  'input',
-  'output',
-  'inference',
-  'deadline',
-  'crashed',
-  'refused',
-  'none_fits',
-  'no_rollback',
-  'not_loaded',
-  'changing',
-  'other'
-] as const
-export type ReloadReason = (typeof RELOAD_REASONS)[number]
 
 /** A load or rollback that has ended, as reported to `onReload`. */
 export interface Reload {
@@ -66,21 +40,26 @@ export interface IndexEntry {
 export interface RegistryOptions {
   repository: string
   versionPolicy: Readonly<Record<string, VersionPolicy>>
-  batching: Omit<BatcherOptions, 'onRun'>
+  batching: Omit<BatcherOptions, 'onRun' | 'onReject'>
+  /** Milliseconds that what waits gets, when a version ends. */
+  drainTimeoutMs: number
   refuse: Refuse
   /** Ends the message that no version fits. */
   advice: string
   /** Opens a version and proves that it works. */
-  open: (bytes: Uint8Array, manifest: Manifest) => Promise<ModelSession>
+  open: OpenRuntime
   onRun: (manifest: Manifest, run: Run) => void
+  /** Told of each request that gets no scores. */
+  onReject: (name: string, error: Error) => void
   onReload: (reload: Reload) => void
-  log: (version: ModelVersion, message: string) => void
+  log: (version: ModelVersion, execution: Execution, message: string) => void
 }
 
 /** A version that answers. */
 interface Served {
   version: ModelVersion
   session: ModelSession
+  execution: Execution
   batcher: Batcher
 }
 
@@ -104,22 +83,12 @@ function featuresOf({ features }: Manifest): string {
   return JSON.stringify(features.map(({ name }) => name))
 }
 
-function reasonOf(error: unknown): ReloadReason {
-  const reason = isModelError(error) ? error.code.slice('TF_ERR_MODEL_'.length).toLowerCase() : 'other'
-  return RELOAD_REASONS.find((known) => known === reason) ?? 'other'
-}
-
-/** After its last run. */
-async function retire({ batcher, session }: Served): Promise<void> {
-  await batcher.drain()
-  await session.release()
-}
-
 export class Registry {
   readonly #options: RegistryOptions
   readonly #models = new Map<string, Model>()
   /** Changes under way: one of a model at a time. */
   readonly #changing = new Map<string, Promise<unknown>>()
+  #booted = false
   #closed = false
 
   constructor(options: RegistryOptions) {
@@ -136,6 +105,7 @@ export class Registry {
       throw new TF_ERR_MODEL_REPOSITORY(`${repository} holds no model (<name>/<version>/manifest.json)`)
     const unknown = Object.keys(versionPolicy).find((name) => !this.#models.has(name))
     if (unknown !== undefined) throw new TF_ERR_MODEL_OPTIONS(`versionPolicy/${unknown}: there is no such model`)
+    this.#booted = true
   }
 
   /** Names of the models that are loaded. */
@@ -215,12 +185,12 @@ export class Registry {
   /** Nothing answers for the model any more. Resolves when its runs have ended and it is released. */
   async unload(name: string): Promise<void> {
     await this.#exclusive(name, async () => {
-      const { version } = this.find(name)
+      const { version, execution } = this.find(name)
       const model = this.#models.get(name)!
       const { live } = model
       model.live = []
-      await Promise.all(live.map(retire))
-      this.#options.log(version, 'model unloaded')
+      await Promise.all(live.map(this.#retire))
+      this.#options.log(version, execution, 'model unloaded')
     })
   }
 
@@ -231,8 +201,14 @@ export class Registry {
     for (const model of this.#models.values()) {
       const { live } = model
       model.live = []
-      await Promise.all(live.map(retire))
+      await Promise.all(live.map(this.#retire))
     }
+  }
+
+  /** After its last run. */
+  readonly #retire = async ({ batcher, session }: Served): Promise<void> => {
+    await batcher.drain(this.#options.drainTimeoutMs)
+    await session.release()
   }
 
   async #exclusive<T>(name: string, change: () => Promise<T>): Promise<T> {
@@ -253,7 +229,7 @@ export class Registry {
       report('success', 'none', version.manifest.version)
       return version
     } catch (error) {
-      report('failure', reasonOf(error))
+      report('failure', reasonOf(error, RELOAD_REASONS))
       throw error
     }
   }
@@ -275,14 +251,18 @@ export class Registry {
   }
 
   async #open(version: ModelVersion, model: Model | undefined): Promise<Served> {
-    const { open, batching, onRun } = this.#options
+    const { open, batching, onRun, onReject } = this.#options
     const { manifest } = version
     // Schemas that were compiled, and vectors on their way, would mean something else.
     if (model !== undefined && model.features !== featuresOf(manifest))
       throw new TF_ERR_MODEL_REFUSED(`${manifest.name}/${manifest.version}`, 'has other features than the one before')
-    const session = await open(await readModel(version), manifest)
-    const batcher = new Batcher(session, manifest, { ...batching, onRun: (run) => onRun(manifest, run) })
-    return { version, session, batcher }
+    const { session, execution } = await open(await readModel(version), manifest, this.#booted)
+    const batcher = new Batcher(session, manifest, {
+      ...batching,
+      onRun: (run) => onRun(manifest, run),
+      onReject: (error) => onReject(manifest.name, error)
+    })
+    return { version, session, execution, batcher }
   }
 
   /** `back`: a rollback, so that the next one goes further back. */
@@ -302,7 +282,7 @@ export class Registry {
         live.push(same ?? (await this.#open(version, before)))
       } catch (error) {
         if (before) before.failure = { version: number, reason: (error as Error).message }
-        await Promise.all(live.filter((served) => !old.includes(served)).map(retire))
+        await Promise.all(live.filter((served) => !old.includes(served)).map(this.#retire))
         throw error
       }
     }
@@ -314,8 +294,8 @@ export class Registry {
     if (past.length > MAX_PAST) past.shift()
     // The switch: who asks from here on is answered by the new one.
     this.#models.set(name, { live, versions: known, features: featuresOf(first.manifest), past })
-    this.#options.log(first, 'model loaded')
-    await Promise.all(old.filter((served) => !live.includes(served)).map(retire))
+    this.#options.log(first, live[0]!.execution, 'model loaded')
+    await Promise.all(old.filter((served) => !live.includes(served)).map(this.#retire))
     return first
   }
 

@@ -2,7 +2,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { type TProperties, type TSchema, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
-import type { FastifyError, FastifyInstance } from 'fastify'
+import type { FastifyError, FastifyInstance, FastifySchema } from 'fastify'
 import { TF_ERR_MODEL_UNAUTHORIZED } from './errors.ts'
 import { ManifestSchema } from './manifest.ts'
 import type { Registry } from './registry.ts'
@@ -28,10 +28,15 @@ function body(properties: TProperties): TSchema {
   return Type.Union([Type.Null(), Type.Object(properties, { additionalProperties: false })])
 }
 
+/** A route's schema, with what plugins that document routes read. */
+function documented(operationId: string, summary: string, success: TSchema, schema: FastifySchema): FastifySchema {
+  const words = { tags: ['models'], operationId, summary }
+  return { ...schema, ...words, response: { '4xx': ErrorReply, '5xx': ErrorReply, 200: success } }
+}
+
 /** Registers the routes. @throws TF_ERR_MODEL_UNAUTHORIZED at requests without `Authorization: Bearer <token>` */
 export function registerControl(fastify: FastifyInstance, registry: Registry, token: string): void {
   const expected = digest(`Bearer ${token}`)
-  const common = { tags: ['models'], response: { '4xx': ErrorReply, '5xx': ErrorReply } }
 
   void fastify.register(async (scope) => {
     // After a limiter, which works on requests as they come, so that guesses count; before the body is read.
@@ -58,13 +63,14 @@ export function registerControl(fastify: FastifyInstance, registry: Registry, to
     scope.post<{ Body: { ready?: boolean } | null }>(
       '/v2/repository/index',
       {
-        schema: {
-          ...common,
-          operationId: 'indexRepository',
-          summary: 'Every version in the model repository, and whether it is served',
-          body: body({ ready: Type.Optional(Type.Boolean({ description: 'Only those that are served.' })) }),
-          response: { ...common.response, 200: Type.Array(Entry) }
-        }
+        schema: documented(
+          'indexRepository',
+          'Every version in the model repository, and whether it is served',
+          Type.Array(Entry),
+          {
+            body: body({ ready: Type.Optional(Type.Boolean({ description: 'Only those that are served.' })) })
+          }
+        )
       },
       async (request) => {
         const entries = await registry.index()
@@ -75,16 +81,19 @@ export function registerControl(fastify: FastifyInstance, registry: Registry, to
     scope.post<{ Params: { name: string }; Body: { parameters?: { version?: string } } | null }>(
       '/v2/repository/models/:name/load',
       {
-        schema: {
-          ...common,
-          operationId: 'loadModel',
-          summary: 'Serve the version of the policy, or one by its number, when it has proven that it works',
-          params,
-          body: body({
-            parameters: Type.Optional(Type.Object({ version: Type.Optional(Version) }, { additionalProperties: false }))
-          }),
-          response: { ...common.response, 200: Served }
-        }
+        schema: documented(
+          'loadModel',
+          'Serve the version of the policy, or one by its number, when it has proven that it works',
+          Served,
+          {
+            params,
+            body: body({
+              parameters: Type.Optional(
+                Type.Object({ version: Type.Optional(Version) }, { additionalProperties: false })
+              )
+            })
+          }
+        )
       },
       async (request) => (await registry.load(request.params.name, request.body?.parameters?.version)).manifest
     )
@@ -92,10 +101,7 @@ export function registerControl(fastify: FastifyInstance, registry: Registry, to
     scope.post<{ Params: { name: string } }>(
       '/v2/repository/models/:name/unload',
       {
-        schema: {
-          ...common,
-          operationId: 'unloadModel',
-          summary: 'Serve no version of a model any more',
+        schema: documented('unloadModel', 'Serve no version of a model any more', Type.Object({}), {
           params,
           body: body({
             parameters: Type.Optional(
@@ -104,9 +110,8 @@ export function registerControl(fastify: FastifyInstance, registry: Registry, to
                 { additionalProperties: false }
               )
             )
-          }),
-          response: { ...common.response, 200: Type.Object({}) }
-        }
+          })
+        })
       },
       async (request) => {
         await registry.unload(request.params.name)
@@ -117,14 +122,10 @@ export function registerControl(fastify: FastifyInstance, registry: Registry, to
     scope.post<{ Params: { name: string } }>(
       '/v2/repository/models/:name/rollback',
       {
-        schema: {
-          ...common,
-          operationId: 'rollbackModel',
-          summary: 'Serve the version that was served before',
+        schema: documented('rollbackModel', 'Serve the version that was served before', Served, {
           params,
-          body: body({}),
-          response: { ...common.response, 200: Served }
-        }
+          body: body({})
+        })
       },
       async (request) => (await registry.rollback(request.params.name)).manifest
     )

@@ -35,7 +35,10 @@ export interface Rows {
 export interface ModelSession {
   readonly inputs: readonly Signature[]
   readonly outputs: readonly Signature[]
-  /** Scores the rows that it asks for: once, when it begins to compute, in a later turn of the event loop. */
+  /**
+   * Scores the rows that it asks for: once, when it begins to compute, in a later turn of the event loop. If `next` throws there
+   * is nothing to score any more, and `run` rejects with what it threw.
+   */
   run(next: () => Rows): Promise<Scores>
   release(): Promise<void>
 }
@@ -76,11 +79,19 @@ export const openOnnxSession: OpenSession = async (bytes) => {
       // `session.run` computes in a setImmediate of its own, and reads what it is fed there. Ours comes just before it: so
       // late, every request of this turn is in the batch. A runtime that read earlier would fail the warm-up.
       const feeds = { features: unknown }
+      let nothing: unknown
       setImmediate(() => {
-        const { features, rows } = next()
-        feeds.features = new onnx.Tensor('float32', features, [rows, features.length / rows])
+        try {
+          const { features, rows } = next()
+          feeds.features = new onnx.Tensor('float32', features, [rows, features.length / rows])
+        } catch (error) {
+          // The empty tensor is refused.
+          nothing = error
+        }
       })
-      const { probability, margin } = await session.run(feeds)
+      const { probability, margin } = await session.run(feeds).catch((error: unknown) => {
+        throw nothing ?? error
+      })
       return { probability: probability!.data as Float32Array, margin: margin!.data as Float32Array }
     },
     release: async () => session.release()

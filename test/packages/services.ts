@@ -109,7 +109,7 @@ import model from '@trading-fun/model'
 import Fastify from 'fastify'
 
 const app = Fastify()
-await app.register(model, { repository: 'repository' })
+await app.register(model, { repository: 'repository', execution: 'process' })
 app.post<{ Body: Record<string, number> }>('/predict', async ({ body }) => {
   const { probability, manifest } = await app.model.predict('tiny', app.model.toVector('tiny', body))
   return { probability: probability[0], version: manifest.version }
@@ -146,6 +146,7 @@ await app.register(cache, {
 })
 await app.register(model, {
   repository: 'repository',
+  execution: 'thread',
   onRun: (manifest, { rows }) => count.model_rows_total.labels({ model_type: manifest.name }).inc(rows)
 })
 

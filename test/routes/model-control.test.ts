@@ -32,7 +32,12 @@ t.test('the service survives without its model, and says so everywhere', async (
   const models = (await app.inject('/models')).json()
   t.equal(models.current_model, null)
   t.ok(models.available_models.length > 0)
-  t.match(await scrape(app), { model_loaded: 0, [info]: 0, 'model_queue_depth{model_type="outperform"}': 0 })
+  t.match(await scrape(app), {
+    model_loaded: 0,
+    [info]: 0,
+    'model_queue_depth{model_type="outperform"}': 0,
+    'model_rejects_total{model="outperform",reason="not_loaded"}': 4
+  })
 
   t.same((await post('load')).json(), { name: 'outperform', version })
   t.equal((await app.inject('/ranking?country=Japan')).statusCode, 200)
@@ -70,4 +75,34 @@ t.test('the routes are there with a token only, documented, and limited', async 
   t.same([await guess(), await guess(), await guess()], [401, 401, 429])
   const closed = await build(t)
   t.equal((await closed.inject({ method: 'POST', url: '/v2/repository/index' })).statusCode, 404)
+})
+
+t.test('runs are counted with the wait for them', async (t) => {
+  const app = await build(t)
+  await app.inject('/ranking?country=Japan')
+  const samples = await scrape(app)
+  t.match(samples, {
+    'model_executions_total{model_type="outperform"}': 1,
+    'model_queue_duration_seconds_count{model_type="outperform"}': 1,
+    'model_rejects_total{model="outperform",reason="busy"}': 0
+  })
+  t.ok(samples['model_predictions_total{model_type="outperform"}']! > 10, 'of many rows')
+})
+
+t.test('a swap under load fails no request of the service', async (t) => {
+  const app = await build(t, { RANKING_TTL_SECONDS: '0' })
+  const { version } = app.model.serving('outperform').manifest
+  const statuses: number[] = []
+  const load = { ended: false }
+  const client = async (): Promise<void> => {
+    while (!load.ended) statuses.push((await app.inject('/ranking?tickers=AAPL,MSFT')).statusCode)
+  }
+  const clients = [client(), client(), client()]
+  await app.model.load('outperform', version)
+  load.ended = true
+  await Promise.all(clients)
+  t.ok(statuses.length > 3)
+  t.same(new Set(statuses), new Set([200]))
+  const succeeded = 'model_reloads_total{model="outperform",result="success",reason="none"}'
+  t.equal((await scrape(app))[succeeded], 1)
 })

@@ -1,4 +1,4 @@
-import { cpSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
@@ -228,6 +228,14 @@ t.test('a load that fails changes nothing, and each cause has its code', async (
     ['unknown', (folder) => rmSync(join(folder, 'tiny/2'), { recursive: true }), undefined],
     ['manifest', (folder) => writeFileSync(join(folder, 'tiny/2/manifest.json'), '{'), undefined],
     ['manifest', (folder) => rmSync(join(folder, 'tiny/2/model.onnx')), undefined],
+    [
+      'manifest',
+      (folder) => {
+        rmSync(join(folder, 'tiny/2/model.onnx'))
+        mkdirSync(join(folder, 'tiny/2/model.onnx'))
+      },
+      undefined
+    ],
     ['checksum', (folder) => writeFileSync(join(folder, 'tiny/2/model.onnx'), 'half a mod'), undefined],
     ['path', (folder, t) => moveOut(t, folder, 'tiny/2/model.onnx'), undefined],
     ['path', (folder, t) => moveOut(t, folder, 'tiny/2/manifest.json'), undefined],
@@ -322,6 +330,10 @@ t.test('links within the repository are followed, names that are paths are no na
     (await model.index()).map(({ name, version }) => `${name}/${version}`),
     ['tiny/1']
   )
+  symlinkSync('round', join(folder, 'round'))
+  await t.rejects(model.load('round'), { code: 'TF_ERR_MODEL_REPOSITORY', message: /ELOOP/ })
+  moveOut(t, folder, 'tiny')
+  await t.rejects(model.load('tiny'), { code: 'TF_ERR_MODEL_PATH', message: 'tiny leads out of the model repository' })
   rmSync(folder, { recursive: true })
   await t.rejects(model.index(), { code: 'TF_ERR_MODEL_REPOSITORY' })
   t.equal((await model.predict('tiny', row)).probability.length, 1, 'what is loaded needs no files')

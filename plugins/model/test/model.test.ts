@@ -42,7 +42,7 @@ t.test('requests of one turn of the event loop share a run, those of the next tu
 
 t.test('a run is bounded, a request over the bound runs alone, and a full queue refuses', async (t) => {
   const session = fakeSession()
-  const app = await build(t, { openSession: async () => session, maxBatchRows: 3, maxQueueRows: 8 })
+  const app = await build(t, { openSession: async () => session, maxBatchSize: 3, maxQueueSize: 8 })
   t.equal(app.model.queueCapacity, 8)
   session.runs.length = 0
   const ask = async (rows: number): Promise<number> =>
@@ -102,7 +102,7 @@ t.test('rows of a runtime that answers later count for the bound until they are 
   let slow = false
   const session = fakeSession()
   const app = await build(t, {
-    maxQueueRows: 2,
+    maxQueueSize: 2,
     openSession: async () => ({
       ...session,
       async run(next) {
@@ -374,7 +374,7 @@ t.test('bytes that are no ONNX model stop the boot', async (t) => {
 
 t.test('a wrong or unknown option, or a second registration, stops the boot', async (t) => {
   for (const [bad, message] of [
-    [{ maxBatchRows: 0 }, /maxBatchRows/],
+    [{ maxBatchSize: 0 }, /maxBatchSize/],
     [{ maxBatchRow: 5 }, /maxBatchRow/],
     [{ repository: '' }, /repository/]
   ] as const) {

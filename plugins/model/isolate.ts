@@ -1,0 +1,129 @@
+/** The outside of an isolate: a worker thread or a child process with one session of its own. */
+import { fork } from 'node:child_process'
+import { extname } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import { TF_ERR_MODEL_CRASHED, TF_ERR_MODEL_DEADLINE } from './errors.ts'
+import type { Answer, Order } from './host.ts'
+import type { Scores, Signature } from './session.ts'
+
+export type IsolateKind = 'thread' | 'process'
+
+export interface IsolateOptions {
+  kind: IsolateKind
+  /** Milliseconds that the start with the opening of the session may take, a run, and the end. */
+  startTimeout: number
+  timeout: number
+  endTimeout: number
+}
+
+/** What threads and processes have in common. */
+interface Channel {
+  send(order: Order): void
+  onAnswer(listener: (answer: Answer) => void): void
+  onExit(listener: () => void): void
+  /** A thread is not: to end one during a run ends the whole process. */
+  killable: boolean
+  /** Kills a process; of a thread, only lets the service end without it. */
+  abandon(): void
+}
+
+/** From source it is TypeScript, in the package JavaScript. */
+const ENTRY = new URL(`worker${extname(import.meta.filename)}`, import.meta.url)
+
+function ignore(): void {}
+
+function startThread(): Channel {
+  const worker = new Worker(ENTRY)
+  // What is thrown there ends it.
+  worker.on('error', ignore)
+  return {
+    send: (order) => worker.postMessage(order, order.order === 'run' ? [order.features.buffer as ArrayBuffer] : []),
+    onAnswer: (listener) => void worker.on('message', listener),
+    onExit: (listener) => void worker.once('exit', listener),
+    killable: false,
+    abandon: () => worker.unref()
+  }
+}
+
+function startProcess(): Channel {
+  const child = fork(ENTRY, { serialization: 'advanced', stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+  // Its end is told by `exit`; what can't be sent any more needs no other word.
+  child.on('error', ignore)
+  return {
+    send: (order) => void child.send(order, ignore),
+    onAnswer: (listener) => void child.on('message', (answer) => listener(answer as Answer)),
+    onExit: (listener) => void child.once('exit', listener),
+    killable: true,
+    abandon: () => void child.kill('SIGKILL')
+  }
+}
+
+/** Follows one order at a time. */
+export class Isolate {
+  readonly #channel: Channel
+  readonly #options: IsolateOptions
+  readonly #exited: Promise<void>
+  /** The order under way; undefined: none is. */
+  #order: { resolve: (answer: Answer) => void; reject: (error: Error) => void } | undefined
+  /** Resolves when the order under way has ended, also one that nobody waits for any more. */
+  idle: Promise<void> = Promise.resolve()
+  alive = true
+
+  constructor(options: IsolateOptions) {
+    this.#options = options
+    this.#channel = options.kind === 'thread' ? startThread() : startProcess()
+    this.#channel.onAnswer((answer) => {
+      this.#order?.resolve(answer)
+      this.#order = undefined
+    })
+    this.#exited = new Promise((resolve) => {
+      this.#channel.onExit(() => {
+        this.alive = false
+        const crashed = Object.assign(new TF_ERR_MODEL_CRASHED(), { headers: { 'retry-after': '1' } })
+        this.#order?.reject(crashed)
+        resolve()
+      })
+    })
+  }
+
+  /** Opens its session. @throws TF_ERR_MODEL_DEADLINE, TF_ERR_MODEL_CRASHED, the runtime's own error by its message */
+  async open(bytes: Uint8Array): Promise<{ inputs: readonly Signature[]; outputs: readonly Signature[] }> {
+    const answer = await this.#follow({ order: 'open', bytes }, this.#options.startTimeout)
+    return answer as Extract<Answer, { answer: 'opened' }>
+  }
+
+  /** Scores rows. @throws as `open` does; a process that is late is killed, a thread is left to its run */
+  async run(features: Float32Array, rows: number): Promise<Scores> {
+    const answer = await this.#follow({ order: 'run', features, rows }, this.#options.timeout)
+    return answer as Extract<Answer, { answer: 'scored' }>
+  }
+
+  /** Ends it after its run, for which a process is not waited for, and a thread not for ever. */
+  async end(): Promise<void> {
+    this.#channel.send({ order: 'end' })
+    if (this.#order !== undefined && this.#channel.killable) this.#channel.abandon()
+    await this.#within(this.#exited, this.#options.endTimeout).catch(() => this.#channel.abandon())
+  }
+
+  async #follow(order: Order, timeout: number): Promise<Answer> {
+    const answered = new Promise<Answer>((resolve, reject) => {
+      this.#order = { resolve, reject }
+    })
+    this.idle = answered.then(ignore, ignore)
+    this.#channel.send(order)
+    const answer = await this.#within(answered, timeout).catch((error: Error) => {
+      if (this.#channel.killable) this.#channel.abandon()
+      throw error
+    })
+    if (answer.answer === 'failed') throw new Error(answer.message)
+    return answer
+  }
+
+  async #within<T>(work: Promise<T>, milliseconds: number): Promise<T> {
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => reject(new TF_ERR_MODEL_DEADLINE()), milliseconds)
+    })
+    return Promise.race([work, late]).finally(() => clearTimeout(timer))
+  }
+}

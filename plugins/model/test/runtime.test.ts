@@ -1,0 +1,235 @@
+/** Where models run, with real threads and processes: what a slow, a hanging and a dying model does to the service. */
+import { execFileSync } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import type { ModelOptions, ModelSession } from '../index.ts'
+import { type PoolOptions, openPool } from '../pool.ts'
+import { createRuntime } from '../runtime.ts'
+import { type Version, build, repository as tinyRepository, repositoryOf, sigmoid, tiny } from './helper.ts'
+import { slowModel } from './slow-model.ts'
+
+t.setTimeout(60_000)
+
+/** A row that takes the slow model some seconds. */
+const ENDLESS = 5000
+const slow = (version: string, size?: number): Version => ['tiny', version, {}, slowModel(size)]
+const ask = async (session: ModelSession, a: number, b = 0): Promise<number> =>
+  (await session.run(() => ({ features: Float32Array.of(a, b), rows: 1 }))).probability[0]!
+
+const patient: PoolOptions = { kind: 'process', timeout: 20_000, startTimeout: 20_000, endTimeout: 20_000, workers: 1 }
+
+async function pool(t: Test, options: Partial<PoolOptions>, bytes = slowModel()): Promise<ModelSession> {
+  const session = await openPool(bytes, { ...patient, ...options })
+  t.teardown(async () => session.release())
+  return session
+}
+
+/** Process ids of this process's children that run a model. */
+function children(): number[] {
+  const lines = execFileSync('ps', ['-o', 'pid=,args=', '--ppid', String(process.pid)], { encoding: 'utf8' }).split(
+    '\n'
+  )
+  return lines.filter((line) => line.includes('plugins/model/worker')).map((line) => Number.parseInt(line, 10))
+}
+
+/** Whether a process is there, or its end was not yet noticed here. */
+function exists(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
+}
+
+for (const execution of ['inline', 'thread', 'process'] as const) {
+  t.test(`${execution}: each row is scored alike, alone and in every batch`, async (t) => {
+    const app = await build(t, { execution, workers: 2 })
+    t.equal(app.model.execution('tiny'), execution)
+    const rows = Array.from({ length: 50 }, (_, i) => [Math.sin(i) * 3, Math.cos(i) * 2] as const)
+    const together = await app.model.predict('tiny', Float32Array.from(rows.flat()))
+    const alone = await Promise.all(rows.map(async (row) => app.model.predict('tiny', Float32Array.from(row))))
+    for (const [i, [a, b]] of rows.entries()) {
+      t.equal(alone[i]!.probability[0], together.probability[i])
+      t.ok(Math.abs(together.probability[i]! - sigmoid(a, b)) < 1e-6)
+    }
+    const session = await createRuntime({ execution, workers: 1, runTimeoutMs: 20_000 }, undefined)(
+      readFileSync(join(tinyRepository, 'tiny/1/model.onnx')),
+      tiny,
+      true
+    )
+    t.equal(session.execution, execution, 'also in a service that runs')
+    await session.session.release()
+  })
+}
+
+t.test('a run that the runtime refuses fails alone, wherever it is', async (t) => {
+  const repository = repositoryOf(t, [slow('1')])
+  for (const execution of ['inline', 'thread', 'process'] as const) {
+    const app = await build(t, { repository, execution })
+    await t.rejects(app.model.predict('tiny', Float32Array.of(1e9, 0)), {
+      code: 'TF_ERR_MODEL_INFERENCE',
+      cause: { message: /memory|alloc|size/i }
+    })
+    t.equal((await app.model.predict('tiny', Float32Array.of(1, 0))).probability.length, 1)
+    await app.close()
+  }
+})
+
+t.test('auto: inline, or in a thread if a run takes long', async (t) => {
+  const folder = repositoryOf(t, [slow('1'), slow('2', 700)])
+  const app = await build(t, { repository: folder })
+  t.equal(app.model.execution('tiny'), 'thread')
+  await app.model.load('tiny', '1')
+  t.equal(app.model.execution('tiny'), 'inline')
+  await app.model.load('tiny', '2')
+  t.equal(app.model.execution('tiny'), 'thread')
+  t.same(children(), [], 'the processes in which they were tried have ended')
+})
+
+t.test('a slow model stops nobody else, and who closes waits for its runs', async (t) => {
+  const app = await build(t, { repository: repositoryOf(t, [slow('1')]), execution: 'thread', maxBatchSize: 10 })
+  app.get('/ping', async () => 'pong')
+  let answered = 0
+  const clients = Array.from({ length: 50 }, async () => {
+    const { probability } = await app.model.predict('tiny', Float32Array.of(1500, 0))
+    answered++
+    return probability[0]
+  })
+  while (app.model.queueDepth('tiny') === 50) await new Promise(setImmediate)
+  for (let i = 0; i < 20; i++) t.equal((await app.inject('/ping')).payload, 'pong')
+  t.equal(answered, 0, 'the run is still under way')
+  await app.close()
+  t.same(
+    await Promise.all(clients),
+    Array.from({ length: 50 }, () => 1)
+  )
+})
+
+t.test('a service that closes under load ends by itself, and well', async (t) => {
+  const folder = repositoryOf(t, [slow('1')])
+  const script = `
+    import Fastify from '${import.meta.resolve('fastify')}'
+    import model from '${new URL('../index.ts', import.meta.url).href}'
+    for (const execution of ['thread', 'process']) {
+      const app = Fastify()
+      await app.register(model, { repository: ${JSON.stringify(folder)}, execution, maxBatchSize: 2 })
+      const asked = Array.from({ length: 6 }, () => app.model.predict('tiny', Float32Array.of(1200, 0)))
+      await new Promise((resolve) => setTimeout(resolve, 1))
+      await app.close()
+      const scored = await Promise.all(asked)
+      console.log(execution, scored.length)
+    }`
+  const file = join(folder, 'service.mjs')
+  writeFileSync(file, script)
+  t.equal(execFileSync(process.execPath, [file], { encoding: 'utf8' }), 'thread 6\nprocess 6\n')
+})
+
+t.test('a process that does not return is killed, and the next run has another one', async (t) => {
+  const session = await pool(t, { timeout: 2000 })
+  const [first] = children()
+  await t.rejects(ask(session, ENDLESS), { code: 'TF_ERR_MODEL_DEADLINE', statusCode: 504 })
+  t.ok(Math.abs((await ask(session, 1)) - sigmoid(1, 0)) < 1e-6)
+  const [second, ...others] = children()
+  t.same(others, [])
+  t.not(second, first)
+})
+
+t.test('a process that dies in a run fails that run only', async (t) => {
+  const app = await build(t, { repository: repositoryOf(t, [slow('1')]), execution: 'process' })
+  const run = t.rejects(app.model.predict('tiny', Float32Array.of(ENDLESS, 0)), {
+    code: 'TF_ERR_MODEL_CRASHED',
+    statusCode: 503,
+    headers: { 'retry-after': '1' }
+  })
+  while (app.model.queueDepth('tiny') > 0) await new Promise(setImmediate)
+  const waits = app.model.predict('tiny', Float32Array.of(1, 0))
+  process.kill(children()[0]!, 'SIGKILL')
+  await run
+  t.ok(Math.abs((await waits).probability[0]! - sigmoid(1, 0)) < 1e-6)
+  const [second] = children() as [number]
+  process.kill(second, 'SIGKILL')
+  while (exists(second)) await new Promise(setImmediate)
+  t.equal(
+    (await app.model.predict('tiny', Float32Array.of(1, 0))).probability.length,
+    1,
+    'one that died idle is replaced'
+  )
+})
+
+t.test('a thread that is late is left to its run; who waits for it waits no longer than a run may take', async (t) => {
+  const session = await pool(t, { kind: 'thread', timeout: 400 })
+  const late = { code: 'TF_ERR_MODEL_DEADLINE' }
+  await t.rejects(ask(session, 4000), late)
+  await t.rejects(ask(session, 1), late)
+  for (;;) {
+    const score = await ask(session, 1).catch(() => undefined)
+    if (score === undefined) continue
+    t.ok(Math.abs(score - sigmoid(1, 0)) < 1e-6)
+    break
+  }
+})
+
+t.test('nobody waits for ever for a thread that ends', async (t) => {
+  const session = await pool(t, { kind: 'thread', timeout: 20, endTimeout: 20 })
+  await t.rejects(ask(session, 3000), { code: 'TF_ERR_MODEL_DEADLINE' })
+  await session.release()
+  // Its run goes on, and must have ended before this process does: the tests below take longer.
+})
+
+t.test('a process that dies while another run waits for it is replaced by that one', async (t) => {
+  const session = await pool(t, {})
+  const dies = t.rejects(ask(session, ENDLESS), { code: 'TF_ERR_MODEL_CRASHED' })
+  const waits = ask(session, 1)
+  process.kill(children()[0]!, 'SIGKILL')
+  await dies
+  t.ok(Math.abs((await waits) - sigmoid(1, 0)) < 1e-6)
+})
+
+t.test('a process that dies as it starts fails the run that started it, and the next one tries again', async (t) => {
+  const session = await pool(t, {})
+  const [first] = children() as [number]
+  process.kill(first, 'SIGKILL')
+  while (exists(first)) await new Promise(setImmediate)
+  const starts = t.rejects(ask(session, 1), { code: 'TF_ERR_MODEL_CRASHED' })
+  const waits = ask(session, 1)
+  process.kill(children()[0]!, 'SIGKILL')
+  await starts
+  t.ok(Math.abs((await waits) - sigmoid(1, 0)) < 1e-6)
+})
+
+t.test('workers run at the same time, and no more of them than are allowed', async (t) => {
+  const session = await pool(t, { workers: 2 })
+  t.equal(children().length, 1, 'the second one is not needed yet')
+  await Promise.all([ask(session, 800), ask(session, 800), ask(session, 800)])
+  t.equal(children().length, 2)
+  await session.release()
+  t.same(children(), [])
+})
+
+t.test('what can not be opened says why, and leaves nothing behind', async (t) => {
+  for (const kind of ['thread', 'process'] as const) {
+    await t.rejects(openPool(Buffer.from('no model'), { ...patient, kind }), /protobuf/i)
+  }
+  await t.rejects(openPool(slowModel(), { ...patient, startTimeout: 1 }), { code: 'TF_ERR_MODEL_DEADLINE' })
+  t.same(children(), [])
+})
+
+t.test(
+  'in a service that runs, a version that hangs or is no model is tried in a process, and changes nothing',
+  async (t) => {
+    const folder = repositoryOf(t, [slow('1'), slow('2', ENDLESS), ['tiny', '3', {}, 'no model']])
+    const options: Partial<ModelOptions> = {
+      repository: folder,
+      versionPolicy: { tiny: { pinned: '1' } },
+      runTimeoutMs: 1500
+    }
+    const reasons: string[] = []
+    const app = await build(t, { ...options, onReload: ({ reason }) => reasons.push(reason) })
+    await t.rejects(app.model.load('tiny', '2'), { code: 'TF_ERR_MODEL_DEADLINE' })
+    await t.rejects(app.model.load('tiny', '3'), { code: 'TF_ERR_MODEL_OPEN', message: /tiny\/3 .*protobuf/i })
+    t.same(reasons, ['deadline', 'open'])
+    t.equal((await app.model.predict('tiny', Float32Array.of(1, 0))).manifest.version, '1')
+    t.same(children(), [])
+  }
+)

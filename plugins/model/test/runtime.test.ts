@@ -9,7 +9,7 @@ import { createRuntime } from '../runtime.ts'
 import { type Version, build, repository as tinyRepository, repositoryOf, sigmoid, tiny } from './helper.ts'
 import { slowModel } from './slow-model.ts'
 
-t.setTimeout(60_000)
+t.setTimeout(150_000)
 
 /** A row that takes the slow model some seconds. */
 const ENDLESS = 5000

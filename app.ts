@@ -9,6 +9,7 @@ import type { MarketSource } from './domain/market.ts'
 import { RANKING_MODEL } from './domain/ranking.ts'
 import { CACHE_TYPES } from './monitoring/catalogue.ts'
 import { type Meters, createMeters } from './monitoring/meters.ts'
+import { details, overview } from './monitoring/panels.ts'
 import pkg from './package.json' with { type: 'json' }
 import cache from './plugins/cache/index.ts'
 import errors, { clientErrorHandler, frameworkErrors, notFound } from './plugins/errors.ts'
@@ -46,6 +47,8 @@ export interface Overrides {
 }
 
 const NAME = 'Trading Fun API'
+const SIMULATED =
+  'Prices are invented by a seeded simulator: rankings mean nothing. Requests, times and errors are real.'
 const MEBIBYTE = 1024 * 1024
 
 /**
@@ -85,6 +88,12 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
   // Before all routes: those that are registered earlier are not counted.
   await app.register(metrics, {
     endpoint: '/prometheus',
+    dashboard: {
+      title: `${NAME} - Performance Monitoring`,
+      rows: [overview, ...details],
+      links: { Start: '/', Documentation: '/docs' },
+      notice: () => (source.kind === 'simulated' ? SIMULATED : undefined)
+    },
     ...(config.METRICS_TOKEN !== undefined && { token: config.METRICS_TOKEN })
   })
   const meters = createMeters(app.metrics)
@@ -107,7 +116,7 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
   await app.register(openapi, { title: NAME, description: pkg.description, version: pkg.version, tags: TAGS })
   await app.register(rateLimit, {
     max: config.RATE_LIMIT_RPM,
-    exempt: ['/docs'],
+    exempt: ['/docs', '/dashboard'],
     ...meters.rateLimit
   })
   // Limited too: guessing urls must not be free.

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
 import type { FastifyInstance, FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify'
@@ -58,8 +59,11 @@ function asset(path: string, type: string): Asset {
 
 const MODULES = ['dashboard.js', 'panel.js', 'chart.js', 'element.js', 'format.js']
 
+function page(name: string): string {
+  return join(import.meta.dirname, 'page', name)
+}
+
 function loadAssets(): Record<string, Asset> {
-  const page = (name: string): string => `${import.meta.dirname}/page/${name}`
   const uplot = createRequire(import.meta.url).resolve('uplot/dist/uPlot.iife.min.js')
   return {
     'uplot.js': asset(uplot, 'text/javascript; charset=utf-8'),
@@ -155,7 +159,7 @@ export function registerDashboard(
   const { url, notice, rows } = options
   if (!/^\/.*[^/]$/.test(url)) throw new TF_ERR_METRICS_OPTIONS('dashboard.url: Expected a path')
   const assets = loadAssets()
-  const page = html(options)
+  const text = html(options)
   let ring: Ring | undefined
 
   const shared = shareNext(async (since: number) => {
@@ -166,7 +170,7 @@ export function registerDashboard(
   const route = { config: { metrics: false }, logLevel: 'warn', schema: { hide: true } } as const
   fastify.get(url, route, async (_request, reply) => {
     reply.headers(HEADERS).header('cache-control', 'no-cache').type('text/html; charset=utf-8')
-    return page
+    return text
   })
   for (const [name, { type, body, zipped, etag }] of Object.entries(assets)) {
     fastify.get(`${url}/${name}`, route, async (request, reply) => {

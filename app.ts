@@ -116,7 +116,7 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
   await app.register(openapi, { title: NAME, description: pkg.description, version: pkg.version, tags: TAGS })
   await app.register(rateLimit, {
     max: config.RATE_LIMIT_RPM,
-    exempt: ['/docs', '/dashboard'],
+    exempt: ['/docs', '/dashboard', '/landing'],
     ...meters.rateLimit
   })
   // Limited too: guessing urls must not be free.
@@ -149,8 +149,11 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
   // In a scope of their own: twelve headers cost as much as a whole small reply, and data has no use for them.
   await app.register(async (pages) => {
     await pages.register(pageHeaders)
-    await pages.register(swaggerUi, { routePrefix: '/docs', logLevel: 'warn' })
     await pages.register(indexRoutes, about)
+  })
+  await app.register(async (pages) => {
+    await pages.register(pageHeaders, { inlineStyles: true })
+    await pages.register(swaggerUi, { routePrefix: '/docs', logLevel: 'warn' })
   })
   await app.register(predictionsRoutes)
   await app.register(rankingRoutes)

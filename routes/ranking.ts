@@ -2,29 +2,14 @@ import createError from '@fastify/error'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
 import fp from 'fastify-plugin'
-import { SPARKLINE_DAYS } from '../domain/sparkline.ts'
 import { parseSymbol } from '../domain/symbols.ts'
-import { Finite } from '../schemas/finite.ts'
-import { Freshness, IsoDate } from '../schemas/market.ts'
+import { IsoDate } from '../schemas/market.ts'
 import { problems } from '../schemas/problem.ts'
-import { Ranking, RankingRow } from '../schemas/ranking.ts'
+import { RankingReply } from '../schemas/ranking.ts'
 
 const MAX_TICKERS = 100
 
 export const TF_ERR_RANKING_TICKERS = createError<[string]>('TF_ERR_RANKING_TICKERS', 'tickers %s', 400)
-
-const Row = Type.Composite([
-  RankingRow,
-  Type.Object({
-    sparkline: Type.Optional(
-      Type.Array(Finite(), {
-        maxItems: SPARKLINE_DAYS,
-        description: 'With `sparkline=true`: the last closes, adjusted for splits and dividends, oldest first.'
-      })
-    )
-  })
-])
-const Reply = Type.Composite([Type.Object({ ranking: Type.Array(Row) }), Type.Omit(Ranking, ['ranking']), Freshness])
 
 /** The symbols of `AAPL, msft,,BRK.B`, canonical and each once. @throws TF_ERR_RANKING_TICKERS naming the one that is none */
 function parseTickers(text = ''): string[] {
@@ -69,7 +54,7 @@ const ranking: FastifyPluginAsyncTypebox = async (fastify) => {
           },
           { additionalProperties: false }
         ),
-        response: { 200: Reply, ...problems(400, 502, 504) }
+        response: { 200: RankingReply, ...problems(400, 502, 504) }
       }
     },
     async (request) => {

@@ -5,10 +5,13 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 export DEBIAN_FRONTEND=noninteractive
 
-if ! command -v prometheus prometheus-alertmanager docker-compose >/dev/null; then
+# With several names it is content with one.
+for program in prometheus prometheus-alertmanager docker-compose chromium; do
+  command -v "$program" >/dev/null && continue
   apt-get update -qq
-  apt-get install -y -qq --no-install-recommends prometheus prometheus-alertmanager docker-compose
-fi
+  apt-get install -y -qq --no-install-recommends prometheus prometheus-alertmanager docker-compose chromium
+  break
+done
 
 if [ ! -x "$here/.prometheus-3/prometheus" ]; then
   work=$(mktemp -d)

@@ -10,6 +10,7 @@ import type { MarketSource } from './domain/market.ts'
 import { RANKING_MODEL } from './domain/ranking.ts'
 import { CACHE_TYPES } from './monitoring/catalogue.ts'
 import { createMeters } from './monitoring/meters.ts'
+import { details, overview } from './monitoring/panels.ts'
 import pkg from './package.json' with { type: 'json' }
 import analyst from './plugins/analyst.ts'
 import cache from './plugins/cache/index.ts'
@@ -52,6 +53,8 @@ export interface Overrides {
 }
 
 const NAME = 'Trading Fun API'
+const SIMULATED =
+  'Prices are invented by a seeded simulator: rankings mean nothing. Requests, times and errors are real.'
 const MEBIBYTE = 1024 * 1024
 
 /**
@@ -92,6 +95,12 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
   // Before all routes: those that are registered earlier are not counted.
   await app.register(metrics, {
     endpoint: '/prometheus',
+    dashboard: {
+      title: `${NAME} - Performance Monitoring`,
+      rows: [overview, ...details],
+      links: { Start: '/', Documentation: '/docs' },
+      notice: () => (source.kind === 'simulated' ? SIMULATED : undefined)
+    },
     ...(config.METRICS_TOKEN !== undefined && { token: config.METRICS_TOKEN })
   })
   const meters = createMeters(app.metrics)
@@ -118,7 +127,7 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
   await app.register(rateLimit, {
     ...(app.redis.client && { redis: app.redis.client }),
     max: config.RATE_LIMIT_RPM,
-    exempt: ['/docs'],
+    exempt: ['/docs', '/dashboard', '/landing'],
     onStoreFailure: config.RATE_LIMIT_STORE_FAILURE,
     ...meters.rateLimit
   })
@@ -169,8 +178,11 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
   // In a scope of their own: twelve headers cost as much as a whole small reply, and data has no use for them.
   await app.register(async (pages) => {
     await pages.register(pageHeaders)
-    await pages.register(swaggerUi, { routePrefix: '/docs', logLevel: 'warn' })
     await pages.register(indexRoutes, about)
+  })
+  await app.register(async (pages) => {
+    await pages.register(pageHeaders, { inlineStyles: true })
+    await pages.register(swaggerUi, { routePrefix: '/docs', logLevel: 'warn' })
   })
   await app.register(predictionsRoutes)
   await app.register(rankingRoutes)

@@ -1,46 +1,13 @@
 /**
  * Every panel, as data: what it asks, in which unit, where it gets serious. Grafana's dashboard is made from this by
- * dashboard.ts. The first twelve have the titles of the monitoring guide.
+ * dashboard.ts, and the metrics plugin draws it at /dashboard. The first twelve have the titles of the monitoring guide.
  */
+import type { Panel as AnyPanel, Row as AnyRow } from '../plugins/metrics/index.ts'
 import type { Query } from './query.ts'
 
-export type Unit =
-  | 'per second'
-  | 'per minute'
-  | 'bytes per second'
-  | 'seconds'
-  | 'bytes'
-  | 'ratio'
-  /** A plain number. */
-  | 'count'
-  /** 1 or 0, named by `states`. */
-  | 'state'
-
-export interface Threshold {
-  /** From this value on. */
-  from: number
-  colour: 'green' | 'amber' | 'red' | 'blue'
-}
-
-export interface Panel {
-  title: string
-  /** What it shows, and what to think of it. */
-  description: string
-  unit: Unit
-  show: 'lines' | 'stacked' | 'number' | 'gauge' | 'heatmap'
-  queries: readonly Query[]
-  /** Ascending; the first is the base, for all values below it too. Without thresholds the colours mean series. */
-  thresholds?: readonly Threshold[]
-  /** Names of the values 0 and 1. */
-  states?: readonly [string, string]
-  /** Said instead of a value while there is none: for ratios and means of events that may not happen. */
-  idle?: string
-}
-
-export interface Row {
-  title: string
-  panels: readonly Panel[]
-}
+/** A panel whose questions are typed by the catalogue. */
+export type Panel = AnyPanel<Query>
+type Row = AnyRow<Query>
 
 /** What clients wait for: neither health checks, which dilute every ratio, nor the language model, slow by nature. */
 const API = { not: /\/analyze|\/health.*/ }
@@ -313,6 +280,7 @@ export const details: readonly Row[] = [
   },
   {
     title: 'Upstreams',
+    folded: true,
     panels: [
       {
         title: 'Fetches',
@@ -411,6 +379,7 @@ export const details: readonly Row[] = [
   },
   {
     title: 'Cache',
+    folded: true,
     panels: [
       {
         title: 'Lookups',
@@ -460,6 +429,7 @@ export const details: readonly Row[] = [
   },
   {
     title: 'Model',
+    folded: true,
     panels: [
       {
         title: 'Serving version',
@@ -656,6 +626,7 @@ export const details: readonly Row[] = [
   },
   {
     title: 'Runtime',
+    folded: true,
     panels: [
       {
         title: 'Event loop delay',

@@ -2,6 +2,7 @@
  * What a panel asks: a few shapes of question that are asked of metrics, each typed by the catalogue and printed as PromQL.
  * As data, and not as text, so that a misspelt metric or label does not compile and whatever else draws panels can read them.
  */
+import type { Matcher } from '../plugins/metrics/index.ts'
 import { catalogue } from './catalogue.ts'
 
 /** Metrics of prom-client that panels show; the rest of the process' metrics are in the exposition all the same. */
@@ -23,8 +24,6 @@ type Type = 'counter' | 'gauge' | 'histogram'
 type Named<T extends Type> = { [N in keyof Known]: Known[N]['type'] extends T ? N : never }[keyof Known]
 type LabelOf<N extends keyof Known> = Known[N] extends { labels: infer L } ? keyof L & string : never
 
-/** A label's value: exactly, by a pattern that must match all of it, or by one that must not. */
-export type Matcher = string | RegExp | { not: RegExp }
 type Where<N extends keyof Known> = [LabelOf<N>] extends [never] ? never : { [label in LabelOf<N>]?: Matcher }
 type Grouped<N extends keyof Known> = { by?: readonly LabelOf<N>[]; where?: Where<N> }
 

@@ -5,9 +5,14 @@ import fp from 'fastify-plugin'
 
 const SELF = ["'self'"]
 
-async function pageHeaders(fastify: FastifyInstance): Promise<void> {
+export interface PageHeadersOptions {
+  /** Whether pages may have styles in their text. @default false */
+  inlineStyles?: boolean
+}
+
+async function pageHeaders(fastify: FastifyInstance, { inlineStyles = false }: PageHeadersOptions): Promise<void> {
   await fastify.register(helmet, {
-    // Pages load nothing from elsewhere, and the documentation styles itself inline.
+    // Pages load nothing from elsewhere.
     contentSecurityPolicy: {
       useDefaults: false,
       directives: {
@@ -17,7 +22,7 @@ async function pageHeaders(fastify: FastifyInstance): Promise<void> {
         frameAncestors: SELF,
         imgSrc: ["'self'", 'data:'],
         objectSrc: ["'none'"],
-        styleSrc: ["'self'", "'unsafe-inline'"]
+        styleSrc: inlineStyles ? ["'self'", "'unsafe-inline'"] : SELF
       }
     },
     // TLS is the business of the proxy in front.

@@ -7,17 +7,24 @@ import { FEATURES, HISTORY_BARS, featureRecord, latestFeatures } from '../domain
 import type { Candles, FetchError, MarketSourceName } from '../domain/market.ts'
 import { RANKING_MODEL, percentileOf, rank } from '../domain/ranking.ts'
 import { signalOf } from '../domain/signals.ts'
+import { sparkline } from '../domain/sparkline.ts'
 import type { ModelReference, Warning } from '../schemas/market.ts'
 import type { Explanation, Ranking, SkipReason, TickerPrediction } from '../schemas/ranking.ts'
 import type { CacheEntry, CachePolicy } from './cache/index.ts'
 import type { Manifest } from './model/index.ts'
 
+/** A ranking with what small charts of its rows are drawn from, apart from them because most replies go without. */
+export interface RankingWithSparklines extends Ranking {
+  /** In the order of the rows. */
+  sparklines: number[][]
+}
+
 /** What `fastify.ranking` offers. Symbols are canonical. */
 export interface Rankings {
   /** The ranking of a universe, from the cache while it is fresh. @throws TF_ERR_MARKET_UNKNOWN_COUNTRY */
-  ofUniverse(country: string): Promise<CacheEntry<Ranking>>
+  ofUniverse(country: string): Promise<CacheEntry<RankingWithSparklines>>
   /** The ranking of symbols of one's own choice among themselves. */
-  ofSymbols(symbols: readonly string[]): Promise<Ranking>
+  ofSymbols(symbols: readonly string[]): Promise<RankingWithSparklines>
   /**
    * One symbol, with its place in the smallest universe it belongs to, from the cache while it is fresh; with its explanation
    * if that is asked for.
@@ -103,6 +110,7 @@ export interface ScoredRow {
   /** Day of the price, YYYY-MM-DD. */
   asOf: string
   vector: Float32Array
+  sparkline: number[]
 }
 
 interface Skipped {
@@ -121,7 +129,7 @@ type Warned = Static<typeof Warning>
 
 async function ranking(fastify: FastifyInstance, options: RankingOptions): Promise<void> {
   const { ttl, minCoverage, now, onScored, onRanking } = options
-  const policy: CachePolicy<Ranking> = {
+  const policy: CachePolicy<RankingWithSparklines> = {
     // What the source could not give may be there in a moment.
     ttl: ({ coverage }) => (coverage === 1 ? ttl : Math.min(ttl, PARTIAL_TTL)),
     staleWhileRevalidate: ttl,
@@ -138,7 +146,7 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
     const skipped: Skipped[] = []
     for (const [symbol, history] of histories) {
       const vector = history.ok ? latestFeatures(history.value.adjClose) : undefined
-      if (history.ok && vector) candidates.push({ symbol, vector, ...lastPrice(history.value) })
+      if (history.ok && vector) candidates.push({ symbol, vector, ...lastPrices(history.value) })
       else skipped.push({ ticker: symbol, reason: history.ok ? 'short_history' : history.error })
     }
     if (candidates.length === 0) return { scored: [], skipped, manifest: model.serving(RANKING_MODEL).manifest }
@@ -151,7 +159,7 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
     return { scored, skipped, manifest }
   }
 
-  async function make(symbols: readonly string[], country: string | undefined): Promise<Ranking> {
+  async function make(symbols: readonly string[], country: string | undefined): Promise<RankingWithSparklines> {
     const started = performance.now()
     const { scored, skipped, manifest } = await score(symbols)
     const failures = skipped.filter(({ reason }) => reason !== 'not_found' && reason !== 'short_history')
@@ -161,8 +169,9 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
       const whose = country ?? 'the tickers asked for'
       throw market.failure(`${failures.length} of the ${symbols.length} symbols of ${whose}`, commonest(failures))
     }
-    const reply: Ranking = {
-      ranking: rank(scored).map((row) => {
+    const ranked = rank(scored)
+    const reply: RankingWithSparklines = {
+      ranking: ranked.map((row) => {
         const instrument = market.instrument(row.symbol)
         return {
           rank: row.rank,
@@ -183,7 +192,8 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
       source: market.name,
       data_as_of: newest(scored),
       model: describe(manifest),
-      warnings: warnings(manifest, scored)
+      warnings: warnings(manifest, scored),
+      sparklines: ranked.map((row) => row.sparkline)
     }
     const seconds = (performance.now() - started) / 1000
     onRanking?.({ country, seconds, tickers: symbols.length, source: market.name, newest: reply.data_as_of })
@@ -216,9 +226,11 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
     return `${version}:${sha256.slice(0, 12)}:${now().toISOString().slice(0, 10)}:${name}`
   }
 
-  async function ofUniverse(country: string): Promise<CacheEntry<Ranking>> {
+  async function ofUniverse(country: string): Promise<CacheEntry<RankingWithSparklines>> {
     const universe = market.universe(country)
-    return cache.wrap<Ranking>('ranking', keyOf(country), policy, async () => make(universe.symbols, country))
+    return cache.wrap<RankingWithSparklines>('ranking', keyOf(country), policy, async () =>
+      make(universe.symbols, country)
+    )
   }
 
   function extrapolations(vector: Float32Array): Warned[] {
@@ -302,8 +314,8 @@ function describe({ name, version, label, horizon_days, trained_at, source }: Ma
   return { name, version, label, horizon_days, trained_at, source }
 }
 
-function lastPrice({ close, dates }: Candles): { price: number; asOf: string } {
-  return { price: close.at(-1)!, asOf: dates.at(-1)! }
+function lastPrices({ close, adjClose, dates }: Candles): Pick<ScoredRow, 'price' | 'asOf' | 'sparkline'> {
+  return { price: close.at(-1)!, asOf: dates.at(-1)!, sparkline: sparkline(adjClose) }
 }
 
 /** The reason that occurs most often: what to tell of many failures. */

@@ -2,16 +2,10 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
 import fp from 'fastify-plugin'
 import { problems } from '../schemas/problem.ts'
+import { type About, landingFiles, landingPage, sendAsset } from './landing.ts'
 
-/** What the service says of itself. */
-export interface IndexOptions {
-  name: string
-  version: string
-  description: string
-}
-
-/** What a browser can follow. */
-const LINKS = {
+/** Where things are, under the names that clients of the earlier service look for. */
+const ENDPOINTS = {
   docs: '/docs',
   openapi: '/openapi.json',
   health: '/health',
@@ -25,33 +19,14 @@ const LINKS = {
   crypto_ranking: '/crypto/ranking',
   crypto_search: '/crypto/search?query=btc',
   crypto_details: '/crypto/details/bitcoin',
-  models: '/models'
+  models: '/models',
+  analyze: '/analyze'
 }
 
-/** Beside what can be followed, what can only be posted to, under the names that clients of the earlier service look for. */
-const ENDPOINTS = { ...LINKS, analyze: '/analyze' }
-
-function page({ name, version, description }: IndexOptions): string {
-  const links = Object.entries(LINKS).map(
-    ([label, href]) => `<li><a href="${href}">${label}</a> <code>${href}</code></li>`
-  )
-  return `<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<meta name="color-scheme" content="light dark">
-<title>${name}</title>
-<h1>${name} ${version}</h1>
-<p>${description}</p>
-<ul>
-${links.join('\n')}
-</ul>
-</html>
-`
-}
-
-const index: FastifyPluginAsyncTypebox<IndexOptions> = async (fastify, options) => {
+const index: FastifyPluginAsyncTypebox<About> = async (fastify, options) => {
   const { name, version, description } = options
+  const page = landingPage(options)
+  const files = landingFiles()
   fastify.get(
     '/',
     {
@@ -82,11 +57,17 @@ const index: FastifyPluginAsyncTypebox<IndexOptions> = async (fastify, options) 
       const vary = reply.getHeader('vary')
       reply.header('vary', vary === undefined ? 'accept' : `${String(vary)}, accept`)
       if (request.headers.accept?.includes('text/html')) {
-        return reply.type('text/html; charset=utf-8').send(page(options))
+        return sendAsset(request, reply, page)
       }
       return { name, version, description, endpoints: ENDPOINTS, status: 'operational' as const }
     }
   )
+
+  const route = { logLevel: 'warn', schema: { hide: true } } as const
+  fastify.get<{ Params: { file: string } }>('/landing/:file', route, async (request, reply) => {
+    const found = files.get(request.params.file)
+    return found ? sendAsset(request, reply, found) : reply.callNotFound()
+  })
 }
 
 export default fp(index, { name: 'index-routes', fastify: '5.x', encapsulate: true })

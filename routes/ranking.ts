@@ -3,15 +3,13 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from '@sinclair/typebox'
 import fp from 'fastify-plugin'
 import { parseSymbol } from '../domain/symbols.ts'
-import { Freshness, IsoDate } from '../schemas/market.ts'
+import { IsoDate } from '../schemas/market.ts'
 import { problems } from '../schemas/problem.ts'
-import { Ranking } from '../schemas/ranking.ts'
+import { RankingReply } from '../schemas/ranking.ts'
 
 const MAX_TICKERS = 100
 
 export const TF_ERR_RANKING_TICKERS = createError<[string]>('TF_ERR_RANKING_TICKERS', 'tickers %s', 400)
-
-const Reply = Type.Composite([Ranking, Freshness])
 
 /** The symbols of `AAPL, msft,,BRK.B`, canonical and each once. @throws TF_ERR_RANKING_TICKERS naming the one that is none */
 function parseTickers(text = ''): string[] {
@@ -48,27 +46,32 @@ const ranking: FastifyPluginAsyncTypebox = async (fastify) => {
             ),
             limit: Type.Optional(
               Type.Integer({ minimum: 1, maximum: 500, finite: true, description: 'Best so many; all without.' })
-            )
+            ),
+            sparkline: Type.Boolean({
+              default: false,
+              description: 'With the last closes of each row, from the same prices as its probability.'
+            })
           },
           { additionalProperties: false }
         ),
-        response: { 200: Reply, ...problems(400, 502, 504) }
+        response: { 200: RankingReply, ...problems(400, 502, 504) }
       }
     },
     async (request) => {
-      const { country, tickers, limit } = request.query
+      const { country, tickers, limit, sparkline } = request.query
       const symbols = parseTickers(tickers)
       fastify.market.universe(country)
       const { value, age, stale } =
         symbols.length > 0
           ? { value: await fastify.ranking.ofSymbols(symbols), age: 0, stale: false }
           : await fastify.ranking.ofUniverse(country)
-      const { skipped, warnings } = value
+      const { sparklines, ...reply } = value
+      const rows = reply.ranking.slice(0, limit)
       return {
-        ...value,
-        ranking: value.ranking.slice(0, limit),
-        skipped: [...skipped],
-        warnings: [...warnings],
+        ...reply,
+        ranking: sparkline ? rows.map((row, i) => ({ ...row, sparkline: [...sparklines[i]!] })) : rows,
+        skipped: [...reply.skipped],
+        warnings: [...reply.warnings],
         stale,
         age_seconds: age / 1000
       }

@@ -1,8 +1,10 @@
-/** A ranking and a prediction as they are answered; the cache keeps them in this form. */
+/** A ranking and a prediction: as they are answered, and as the cache keeps them. */
 import { type Static, Type } from '@sinclair/typebox'
 import { FETCH_ERRORS } from '../domain/market.ts'
+import { SPARKLINE_DAYS } from '../domain/sparkline.ts'
 import { Finite } from './finite.ts'
 import {
+  Freshness,
   IsoDate,
   MaybeNumber,
   MaybeText,
@@ -49,6 +51,25 @@ export const Ranking = Type.Object({
   warnings: Warnings
 })
 export type Ranking = Static<typeof Ranking>
+
+const RowWithSparkline = Type.Composite([
+  RankingRow,
+  Type.Object({
+    sparkline: Type.Optional(
+      Type.Array(Finite(), {
+        maxItems: SPARKLINE_DAYS,
+        description: 'With `sparkline=true`: the last closes, adjusted for splits and dividends, oldest first.'
+      })
+    )
+  })
+])
+/** What `/ranking` answers. */
+export const RankingReply = Type.Composite([
+  Type.Object({ ranking: Type.Array(RowWithSparkline) }),
+  Type.Omit(Ranking, ['ranking']),
+  Freshness
+])
+export type RankingReply = Static<typeof RankingReply>
 
 export const TickerPrediction = Type.Object({
   ticker: Type.String(),

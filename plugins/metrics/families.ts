@@ -68,7 +68,8 @@ export abstract class Family<L extends LabelSpec, Cell> {
   /** `width` numbers a series, one series after the other. */
   values: Float64Array
   protected readonly width: number
-  protected readonly series: Record<string, string>[] = []
+  /** The labels of each series, in the order of their numbers. */
+  readonly series: Record<string, string>[] = []
   readonly #cells = new Map<string, Cell>()
   readonly #closed: LabelSpec
   readonly #limits: FamilyLimits

@@ -4,6 +4,7 @@ import fp from 'fastify-plugin'
 import promClient, { type Metric, type Registry } from 'prom-client'
 import type { Catalogue, Handles, NoLabels } from './catalogue.ts'
 import { watchConnections } from './connections.ts'
+import { type DashboardOptions, registerDashboard } from './dashboard.ts'
 import { TF_ERR_METRICS_OPTIONS, TF_ERR_METRICS_REGISTERED } from './errors.ts'
 import { exposition } from './exposition.ts'
 import { Counter, Family, type FamilyLimits, Gauge, type LabelSpec } from './families.ts'
@@ -16,6 +17,7 @@ import { registerProcessMetrics } from './process.ts'
 import { bearerGuard, registerScrape } from './scrape.ts'
 
 export type { Catalogue, Handles, MetricSpec } from './catalogue.ts'
+export type { DashboardOptions } from './dashboard.ts'
 export * from './errors.ts'
 export type { Counter, CounterCell, Gauge, GaugeCell, LabelSpec } from './families.ts'
 export type { Histogram, HistogramCell } from './histogram.ts'
@@ -23,6 +25,8 @@ export { OPENMETRICS_FORMAT, TEXT_FORMAT } from './format.ts'
 
 export type { MetricJson, SeriesJson } from './json.ts'
 export { MetricsOptionsSchema } from './options.ts'
+export { defaultRows } from './panels.ts'
+export type { Events, Matcher, Panel, PanelQuery, Row, Threshold, Unit } from './panels.ts'
 
 /** What the plugin writes of itself. */
 const ownCatalogue = {
@@ -94,6 +98,8 @@ export interface MetricsOptions extends Partial<MetricsData> {
   registry?: AnyRegistry
   /** The metrics client, for a package other than prom-client with the same interface, such as `@prometheus-io/client`. */
   client?: AnyClient
+  /** A page that shows the last hour in a browser; true: with its defaults. Its data ask for `token`. @default false */
+  dashboard?: boolean | DashboardOptions
 }
 
 type Builders = Pick<Metrics, 'counter' | 'gauge' | 'histogram' | 'define'>
@@ -124,7 +130,7 @@ function builders(registry: Registry, limits: FamilyLimits): Builders {
 
 async function metrics(fastify: FastifyInstance, options: MetricsOptions): Promise<void> {
   if (fastify.hasDecorator('metrics')) throw new TF_ERR_METRICS_REGISTERED()
-  const { client: givenClient = promClient, registry: givenRegistry, ...data } = options
+  const { client: givenClient = promClient, registry: givenRegistry, dashboard = false, ...data } = options
   const client = givenClient as typeof promClient
   if (typeof client.Registry !== 'function') throw new TF_ERR_METRICS_OPTIONS('client: Expected a metrics client')
   const registry = (givenRegistry ?? new client.Registry()) as Registry
@@ -164,6 +170,7 @@ async function metrics(fastify: FastifyInstance, options: MetricsOptions): Promi
     }
     limits.serving = true
   })
+  if (dashboard !== false) registerDashboard(fastify, registry, guard, dashboard === true ? {} : dashboard)
 }
 
 export default fp(metrics, { name: '@trading-fun/metrics', fastify: '5.x' })

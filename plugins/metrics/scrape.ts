@@ -6,7 +6,8 @@ import type { FastifyInstance, onRequestHookHandler } from 'fastify'
 import { TF_ERR_METRICS_UNAUTHORIZED } from './errors.ts'
 import { type Format, acceptsGzip, negotiateFormat } from './format.ts'
 
-const compress = promisify(gzip)
+/** Compresses off the main thread. */
+export const compress: (body: Buffer) => Promise<Buffer> = promisify(gzip)
 
 /**
  * Calls that arrive while a rendering runs share the next one: nobody is answered with numbers from before their own

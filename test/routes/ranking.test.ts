@@ -47,6 +47,25 @@ t.test('a limit keeps the best, and percentiles stay those of the universe', asy
   t.same(best.ranking, all.ranking.slice(0, 3))
 })
 
+t.test('rows have their last closes if that is asked for, in a reply that is the same otherwise', async (t) => {
+  const short = waveCandles(280)
+  const app = await build(t, {}, { source: fakeSource({ A: waveCandles(), B: short, C: waveCandles(9) }) })
+  for (const query of ['country=Testland', 'country=Testland&tickers=A,B']) {
+    const without = (await app.inject(`/ranking?${query}`)).json()
+    t.same((await app.inject(`/ranking?${query}&sparkline=false`)).json(), without)
+    const body = (await app.inject(`/ranking?${query}&sparkline=true&limit=2`)).json()
+    const rows = body.ranking.map(({ sparkline, ...row }: { sparkline: number[] }) => {
+      t.equal(sparkline.length, 60)
+      t.ok(sparkline.every((close) => Number.isFinite(close) && close > 0))
+      return row
+    })
+    t.same({ ...body, ranking: rows }, without)
+    const closes = body.ranking.find(({ ticker }: { ticker: string }) => ticker === 'B').sparkline
+    t.ok(Math.abs(closes[0] - short.adjClose.at(-60)!) < 0.001, 'of its own row, oldest first')
+    t.ok(Math.abs(closes[59] - short.adjClose.at(-1)!) < 0.001)
+  }
+})
+
 t.test("tickers of one's own are ranked among themselves, each once, unknown ones named", async (t) => {
   const app = await build(t)
   const body = (await app.inject('/ranking?tickers= aapl,NESN.SW,,BRK.B,brk/b,NOSUCH&country=Japan')).json()
@@ -230,6 +249,7 @@ t.test('what can not be ranked is refused by name', async (t) => {
     ['/ranking?limit=0', 'FST_ERR_VALIDATION', 'limit must be >= 1'],
     ['/ranking?limit=ten', 'FST_ERR_VALIDATION', 'limit must be integer'],
     ['/ranking?limit=1e999', 'FST_ERR_VALIDATION', /limit must be/],
+    ['/ranking?sparkline=yes', 'FST_ERR_VALIDATION', 'sparkline must be boolean'],
     ['/ranking?county=Japan', 'FST_ERR_VALIDATION', 'county is not a field that is known here']
   ] as const) {
     const reply = await app.inject(url)

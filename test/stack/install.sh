@@ -5,11 +5,14 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 export DEBIAN_FRONTEND=noninteractive
 
+programs=(prometheus prometheus-alertmanager docker-compose redis-server chromium)
 # Asked for several names, `command -v` is content with one.
-if ! (for name in prometheus prometheus-alertmanager docker-compose redis-server; do command -v $name >/dev/null || exit 1; done); then
+for program in "${programs[@]}"; do
+  command -v "$program" >/dev/null && continue
   apt-get update -qq
-  apt-get install -y -qq --no-install-recommends prometheus prometheus-alertmanager docker-compose redis-server
-fi
+  apt-get install -y -qq --no-install-recommends "${programs[@]}"
+  break
+done
 
 if [ ! -x "$here/.prometheus-3/prometheus" ]; then
   work=$(mktemp -d)

@@ -12,6 +12,7 @@ export interface IndexOptions {
 
 const LINKS = {
   docs: '/docs',
+  dashboard: '/dashboard',
   openapi: '/openapi.json',
   health: '/health',
   ready: '/health/ready',

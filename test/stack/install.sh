@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Installs, on Debian and as root, the servers that the tests of this folder talk to. Prometheus 3 is not in every release: the
+# Installs, on Debian and as root, the servers that the tests of this folder talk to, and the browser that looks at the pages. Prometheus 3 is not in every release: the
 # newest one is unpacked beside the tests, from the same mirror, and installed nowhere.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 export DEBIAN_FRONTEND=noninteractive
 
-if ! command -v prometheus prometheus-alertmanager docker-compose >/dev/null; then
+if ! command -v prometheus prometheus-alertmanager docker-compose chromium >/dev/null; then
   apt-get update -qq
-  apt-get install -y -qq --no-install-recommends prometheus prometheus-alertmanager docker-compose
+  apt-get install -y -qq --no-install-recommends prometheus prometheus-alertmanager docker-compose chromium
 fi
 
 if [ ! -x "$here/.prometheus-3/prometheus" ]; then

@@ -109,7 +109,7 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
 
   await app.register(overload, {
     maxEventLoopDelay: config.MAX_EVENT_LOOP_DELAY_MS,
-    exempt: ['/prometheus', '/metrics', '/health'],
+    exempt: ['/prometheus', '/metrics', '/dashboard', '/health'],
     ...meters.overload
   })
   await app.register(validation)

@@ -1,6 +1,7 @@
 /**
  * A service that counts, by `@trading-fun/metrics`: `node examples/metrics.ts`, then `curl http://127.0.0.1:3003/quotes/AAPL`
- * a few times and `curl -s http://127.0.0.1:3003/metrics | grep -E '^(http|quotes|quote)_'`.
+ * a few times and `curl -s http://127.0.0.1:3003/metrics | grep -E '^(http|quotes|quote)_'`, or look at
+ * http://127.0.0.1:3003/dashboard.
  */
 import Fastify, { type FastifyInstance } from 'fastify'
 import metrics from '../plugins/metrics/index.ts'
@@ -13,7 +14,7 @@ const catalogue = {
 export async function build(): Promise<FastifyInstance> {
   const app = Fastify({ logger: true })
   // Before the routes: those that come earlier are counted as `unmatched`.
-  await app.register(metrics)
+  await app.register(metrics, { dashboard: true })
   const handles = app.metrics.define(catalogue)
   // Bound once: a request only adds.
   const stocks = handles.quotes_total.labels({ market: 'stock' })

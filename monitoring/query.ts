@@ -58,7 +58,7 @@ export type Query = { legend?: string } & (
   /** Seconds since the Unix time in a gauge; nothing while it is 0. */
   | { [N in Named<'gauge'>]: { kind: 'age'; metric: N } & Grouped<N> }[Named<'gauge'>]
   /** Observations by bucket. */
-  | { [N in Named<'histogram'>]: { kind: 'heatmap'; metric: N } & Grouped<N> }[Named<'histogram'>]
+  | { [N in Named<'histogram'>]: { kind: 'heatmap'; metric: N; by?: never; where?: Where<N> } }[Named<'histogram'>]
 )
 
 /** What surrounds a query where it is asked. */

@@ -7,6 +7,7 @@ import { type About, landingFiles, landingPage, sendAsset } from './landing.ts'
 /** Where things are, under the names that clients of the earlier service look for. */
 const ENDPOINTS = {
   docs: '/docs',
+  dashboard: '/dashboard',
   openapi: '/openapi.json',
   health: '/health',
   ready: '/health/ready',

@@ -58,6 +58,9 @@ t.test('metrics: a quote is counted by route, by market and by price', async (t)
     t.ok(lines.includes(line), line)
   }
   t.notOk(lines.some((line) => line.includes('/health')))
+  t.match((await app.inject('/dashboard')).payload, '<title>Dashboard</title>')
+  const { rows } = (await app.inject('/dashboard/data')).json()
+  t.match(rows, [{ title: 'Requests' }, { title: 'Process' }])
 })
 
 t.test('model: a named vector is scored, and one that is not whole is refused by name', async (t) => {

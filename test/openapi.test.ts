@@ -36,6 +36,7 @@ t.test('every route of the service is documented, with every error it can answer
     '/ticker_info/{ticker}',
     '/ticker_info_batch'
   ])
+  t.equal((await app.inject('/dashboard')).statusCode, 200, 'a page for people is not part of the API')
   const always = ['429', '500', '503']
   for (const [path, method, ...statuses] of [
     ['/', 'get'],

@@ -112,6 +112,7 @@ function tests(tarballs: Record<string, string>): void {
       'metrics_series_dropped_total{metric="quotes_total"} 1'
     ])
     t.match(text, /^process_cpu_seconds_total [0-9.]+$/m)
+    t.equal((await service.ask('/dashboard')).status, 404)
     await end(t, service, 'TF_ERR_METRICS_OPTIONS')
   })
 
@@ -131,6 +132,18 @@ function tests(tarballs: Record<string, string>): void {
       t.match(text, /^process_cpu_seconds_total [0-9.]+$/m)
       t.equal(/^nodejs_eventloop_utilization_summary_sum /m.test(text), client === SUCCESSOR, 'it is this client')
       hasLines(t, (await service.ask('/own')).text, lines)
+      const page = await service.ask('/dashboard')
+      t.equal(page.headers.get('content-type'), 'text/html; charset=utf-8')
+      const named = [...page.text.matchAll(/(?:src|href)="(dashboard\/[^"]+)"/g)].map(([, path]) => `/${path}`)
+      t.equal(named.length, 3)
+      for (let path = named.shift(); path !== undefined; path = named.shift()) {
+        const file = await service.ask(path)
+        t.equal(file.status, 200, path)
+        for (const [, name] of file.text.matchAll(/ from '\.\/([^']+)'/g)) named.push(`/dashboard/${name}`)
+      }
+      const data = JSON.parse((await service.ask('/dashboard/data')).text)
+      t.match(data.rows, [{ title: 'Jobs' }], 'panels of any metric')
+      t.match(data.series, [[{ name: 'small' }], [], [{ name: 'resident', points: [Number] }]])
       t.match(JSON.parse((await service.ask('/json')).text), [
         { name: 'jobs_total', series: [{ labels: { kind: 'small' }, value: 1 }] },
         { name: 'job_seconds', type: 'summary' }
@@ -180,7 +193,10 @@ function tests(tarballs: Record<string, string>): void {
       async (t) => {
         const installed = join(folder, name, 'node_modules/@trading-fun', name)
         t.same((await readdir(installed)).toSorted(), ['LICENSE', 'README.md', 'dist', 'package.json'])
-        const files = (await readdir(join(installed, 'dist'))).toSorted()
+        const all = (await readdir(join(installed, 'dist'))).toSorted()
+        // What browsers get is not compiled.
+        const files = all.filter((file) => file !== 'page')
+        t.equal(all.includes('page'), name === 'metrics')
         const modules = files.filter((file) => file.endsWith('.js')).map((file) => file.slice(0, -'.js'.length))
         t.same(
           files,
@@ -197,7 +213,7 @@ function tests(tarballs: Record<string, string>): void {
           const text = await readFile(join(installed, 'dist', file), 'utf8')
           t.notOk(text.includes(root) || /['"`]\.\.\//.test(text), `${file} stays in the package`)
           for (const [, specifier = ''] of text.matchAll(
-            /(?:\bfrom |\bimport |\bimport\(|\brequire\()['"]([^'"]+)['"]/g
+            /(?:\bfrom |\bimport |\bimport\(|\brequire\(|\.resolve\()['"]([^'"]+)['"]/g
           )) {
             const [, own] = /^\.\/(.*)\.[jt]s$/.exec(specifier) ?? []
             if (own !== undefined) t.ok(modules.includes(own), `${file}: ${specifier}`)

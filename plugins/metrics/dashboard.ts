@@ -1,5 +1,5 @@
 /** A page that shows the last hour of an instance in a browser, from this process alone. */
-import { createHash } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
@@ -56,6 +56,9 @@ function asset(path: string, type: string): Asset {
     etag: `"${createHash('sha256').update(body).digest('hex').slice(0, 16)}"`
   }
 }
+
+/** The question of a page that knows nothing yet. */
+const ANEW = -1
 
 const MODULES = ['dashboard.js', 'panel.js', 'chart.js', 'element.js', 'format.js']
 
@@ -134,8 +137,8 @@ function availableRows(registry: Registry): Row[] {
 }
 
 /** Answers in pieces, with other work in between: an hour of all panels is some hundred thousand numbers. */
-async function print(head: object, { times, queries }: ReturnType<Ring['since']>): Promise<string> {
-  let text = `${JSON.stringify({ ...head, times }).slice(0, -1)},"series":[`
+async function print(head: object, { queries, ...ticks }: ReturnType<Ring['since']>): Promise<string> {
+  let text = `${JSON.stringify({ ...head, ...ticks }).slice(0, -1)},"series":[`
   let separator = ''
   for (const series of queries) {
     text += separator + JSON.stringify(series)
@@ -160,11 +163,14 @@ export function registerDashboard(
   if (!/^\/.*[^/]$/.test(url)) throw new TF_ERR_METRICS_OPTIONS('dashboard.url: Expected a path')
   const assets = loadAssets()
   const text = html(options)
+  // Who was told of another process, or of this one before its restart, knows other ticks, and maybe other panels.
+  const instance = randomUUID()
   let ring: Ring | undefined
 
-  const shared = shareNext(async (since: number) => {
-    const head = { interval: TICK, notice: notice() ?? null, ...(since === 0 && { rows: definitions(rows) }) }
-    return Buffer.from(await print(head, ring!.since(since)))
+  const shared = shareNext(async (tick: number) => {
+    const common = { instance, now: Date.now(), interval: TICK, notice: notice() ?? null }
+    const head = tick === ANEW ? { ...common, rows: definitions(rows) } : common
+    return Buffer.from(await print(head, ring!.since(tick)))
   })
 
   const route = { config: { metrics: false }, logLevel: 'warn', schema: { hide: true } } as const
@@ -179,12 +185,12 @@ export function registerDashboard(
       return negotiated(request, reply, body, async () => zipped)
     })
   }
-  fastify.get<{ Querystring: { since?: string } }>(
+  fastify.get<{ Querystring: { instance?: string; from?: string } }>(
     `${url}/data`,
     { ...route, onRequest: guard },
     async (request, reply) => {
-      const since = Number(request.query.since)
-      const body = await shared(Number.isFinite(since) ? since : 0)
+      const from = request.query.instance === instance ? Number(request.query.from) : ANEW
+      const body = await shared(Number.isSafeInteger(from) ? from : ANEW)
       reply.header('cache-control', 'no-store').type('application/json; charset=utf-8')
       return negotiated(request, reply, body, async () => compress(body))
     }
@@ -194,13 +200,22 @@ export function registerDashboard(
   fastify.addHook('onReady', async () => {
     ring = await createRing(registry, rows, Date.now)
     await ring.tick()
-    timer = setInterval(tick, TICK).unref()
+    timer = setInterval(update, TICK).unref()
   })
   fastify.addHook('onClose', async () => clearInterval(timer))
 
-  /** What fails now may work at the next tick; until then the page says that nothing is new. */
-  function tick(): void {
-    ring!.tick().catch((err: unknown) => fastify.log.error({ err }, 'the dashboard could not read the metrics'))
+  let reading = false
+  /** What fails now may work at the next tick; until then the page says that nothing is new. Readings do not pile up. */
+  async function update(): Promise<void> {
+    if (reading) return
+    reading = true
+    try {
+      await ring!.tick()
+    } catch (err) {
+      fastify.log.error({ err }, 'the dashboard could not read the metrics')
+    } finally {
+      reading = false
+    }
   }
 }
 

@@ -34,7 +34,7 @@ export interface Events extends Selector {
   upTo?: number
 }
 
-/** Series of the answer have the labels `by`; all others are added up. */
+/** Series of the answer have the labels `by`; all others are taken together. */
 interface Grouped extends Selector {
   by?: readonly string[]
 }
@@ -57,7 +57,7 @@ export type PanelQuery = { legend?: string } &
     /** Seconds since the Unix time in a gauge; nothing while it is 0. */
     | ({ kind: 'age' } & Grouped)
     /** Observations by bucket. */
-    | ({ kind: 'heatmap' } & Grouped)
+    | ({ kind: 'heatmap'; by?: never } & Selector)
   )
 
 /** A panel; `Q` may be a narrower kind of question. */

@@ -1,6 +1,6 @@
 /** Process, event-loop and garbage-collection metrics: fastify-metrics' collection of prom-client's. */
 import { createRequire } from 'node:module'
-import type { PerformanceObserver } from 'node:perf_hooks'
+import type { PerformanceObserver, monitorEventLoopDelay } from 'node:perf_hooks'
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import type promClient from 'prom-client'
 import type { Registry } from 'prom-client'
@@ -12,10 +12,53 @@ const { default: fastifyMetrics } = require('fastify-metrics') as {
   default: FastifyPluginAsync<Record<string, unknown>>
 }
 
+/** What prom-client uses of a monitor of the event loop. */
+export type Monitor = Pick<
+  ReturnType<typeof monitorEventLoopDelay>,
+  'enable' | 'disable' | 'reset' | 'min' | 'max' | 'mean' | 'stddev' | 'percentile'
+>
+
 /** The two things of perf_hooks that prom-client starts and never stops. */
 interface PerfHooks {
   PerformanceObserver: typeof PerformanceObserver
-  monitorEventLoopDelay: (options?: object) => { enable(): boolean; disable(): boolean }
+  monitorEventLoopDelay: (options?: object) => Monitor
+}
+
+/** Milliseconds that every reading covers at least. */
+export const OVERLAP = 15_000
+
+/**
+ * A monitor for several readers. prom-client sets its monitor back at each reading, and so each reader would take from the
+ * others what it has seen: a peak would be on the dashboard or in Prometheus, by chance. Here two monitors run, and readers are
+ * given the older one; setting back takes effect when the younger one has `OVERLAP`, and takes its place. So a reading covers
+ * at least that time, and all the time since the last one.
+ */
+export function shareMonitor(create: () => Monitor, now: () => number = () => performance.now()): Monitor {
+  let [older, younger] = [create(), create()]
+  let born = now()
+  return {
+    get min() {
+      return older.min
+    },
+    get max() {
+      return older.max
+    },
+    get mean() {
+      return older.mean
+    },
+    get stddev() {
+      return older.stddev
+    },
+    percentile: (percentile) => older.percentile(percentile),
+    reset() {
+      if (now() - born < OVERLAP) return
+      older.reset()
+      ;[older, younger] = [younger, older]
+      born = now()
+    },
+    enable: () => [older.enable(), younger.enable()].includes(true),
+    disable: () => [older.disable(), younger.disable()].includes(true)
+  }
 }
 
 /**
@@ -33,9 +76,9 @@ function stoppable(collect: () => void): () => void {
     }
   }
   hooks.monitorEventLoopDelay = (options) => {
-    const histogram = monitor(options)
-    stops.push(() => histogram.disable())
-    return histogram
+    const shared = shareMonitor(() => monitor(options))
+    stops.push(() => shared.disable())
+    return shared
   }
   try {
     collect()

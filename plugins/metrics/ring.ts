@@ -25,15 +25,16 @@ export interface Ring {
   /** Asks all queries now. One tick at a time; a failed one leaves nothing behind. */
   tick(): Promise<void>
   /**
-   * The ticks after a time (Unix time in milliseconds) and the series of each query, in the order of the panels. Queries are
-   * read as they are iterated, within a tick from now.
+   * The ticks from a number on, at most the last hour's: their Unix times in milliseconds, and the series of each query, in the
+   * order of the panels. Queries are read as they are iterated; what falls out of the ring until then is null. `next` is the
+   * number to go on from.
    */
-  since(time: number): { times: number[]; queries: Iterable<SeriesData[]> }
+  since(tick: number): { next: number; times: number[]; queries: Iterable<SeriesData[]> }
   /** Bytes of the numbers it holds. */
   readonly bytes: number
 }
 
-/** Ticks in a circle: the last hour's, and one that is made while another is read. */
+/** Ticks in a circle: the last hour's, and one that may be made while they are read. */
 const HELD = CAPACITY + 1
 
 /** The numbers of the last `length` ticks, `width` each. */
@@ -116,14 +117,14 @@ class Asked {
     }
   }
 
-  /** Values of the ticks from `from` to before `to`. */
-  data(from: number, to: number): SeriesData[] {
+  /** Values of the ticks from `from` to before `to`; `oldest` is the first one that is held. */
+  data(from: number, to: number, oldest: number): SeriesData[] {
     return this.#groups.flatMap(({ series }) =>
       series.map(({ name, points }) => ({
         name,
         points: Array.from({ length: to - from }, (_, i) => {
           const value = points.at(from + i)[0]!
-          return Number.isNaN(value) ? null : value
+          return Number.isNaN(value) || from + i < oldest ? null : value
         })
       }))
     )
@@ -163,6 +164,10 @@ export async function createRing(registry: Registry, rows: readonly Row[], now: 
   const times = new Circle(HELD)
   let ticks = 0
 
+  function* read(from: number, to: number): Generator<SeriesData[]> {
+    for (const one of asked) yield one.data(from, to, ticks - HELD)
+  }
+
   return {
     async tick() {
       const columns = await readAll()
@@ -170,22 +175,19 @@ export async function createRing(registry: Registry, rows: readonly Row[], now: 
       for (const one of asked) one.ask(columns, ticks, times)
       ticks++
     },
-    since(time) {
-      let from = Math.max(0, ticks - CAPACITY)
-      while (from < ticks && times.at(from)[0]! <= time) from++
+    since(tick) {
+      const next = ticks
+      const from = Math.min(next, Math.max(tick, 0, next - CAPACITY))
       return {
-        times: Array.from({ length: ticks - from }, (_, i) => times.at(from + i)[0]!),
-        queries: dataOf(asked, from, ticks)
+        next,
+        times: Array.from({ length: next - from }, (_, i) => times.at(from + i)[0]!),
+        queries: read(from, next)
       }
     },
     get bytes() {
       return asked.reduce((sum, one) => sum + one.bytes, times.bytes)
     }
   }
-}
-
-function* dataOf(asked: readonly Asked[], from: number, to: number): Generator<SeriesData[]> {
-  for (const one of asked) yield one.data(from, to)
 }
 
 /** A question must have its metric, or its panel would be empty for ever. */

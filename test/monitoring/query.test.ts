@@ -129,8 +129,8 @@ t.test('value, age and heatmap', async (t) => {
     'sum by (le) (increase(model_prediction_probability_bucket{job="api"}[$__rate_interval]))'
   )
   t.equal(
-    bare({ kind: 'heatmap', metric: 'model_batch_size', by: ['model_type'] }),
-    'sum by (model_type, le) (increase(model_batch_size_bucket[5m]))'
+    bare({ kind: 'heatmap', metric: 'model_batch_size', where: { model_type: 'outperform' } }),
+    'sum by (le) (increase(model_batch_size_bucket{model_type="outperform"}[5m]))'
   )
 })
 

@@ -81,7 +81,7 @@ ${listen}`
 /** A service with a registry and a metric of its own, from a metrics client that is to be named. */
 export function ownClientService(name: string): string {
   return `
-import metrics from '@trading-fun/metrics'
+import metrics, { type Row } from '@trading-fun/metrics'
 import Fastify from 'fastify'
 import * as client from '${name}'
 
@@ -89,8 +89,29 @@ const registry = new client.Registry()
 const jobs = new client.Counter({ name: 'jobs_total', help: 'Jobs done.', labelNames: ['kind'], registers: [registry] })
 new client.Summary({ name: 'job_seconds', help: 'Seconds of a job.', registers: [registry] }).observe(0.25)
 
+new client.Histogram({ name: 'job_bytes', help: 'Bytes of a job.', buckets: [1, 2], labelNames: ['kind'], registers: [registry] })
+
+const rows: Row[] = [
+  {
+    title: 'Jobs',
+    panels: [
+      {
+        title: 'Jobs',
+        description: 'Of all kinds.',
+        unit: 'per second',
+        show: 'lines',
+        queries: [
+          { kind: 'rate', metric: 'jobs_total', by: ['kind'] },
+          { kind: 'quantile', quantile: 0.5, metric: 'job_bytes', by: ['kind'] },
+          { kind: 'value', metric: 'process_resident_memory_bytes', over: 'max', legend: 'resident' }
+        ]
+      }
+    ]
+  }
+]
 const app = Fastify()
-await app.register(metrics, { client, registry })
+jobs.inc({ kind: 'small' }, 0)
+await app.register(metrics, { client, registry, dashboard: { rows } })
 app.get('/job', async () => {
   jobs.inc({ kind: 'small' })
   return 'done'

@@ -187,7 +187,8 @@ t.test('.dockerignore lets through what the service runs, and nothing that is se
   const outsiders = ['.env', '.git/config', 'node_modules/fastify/package.json', 'test/helper.ts', 'training/train.ts']
   const nested = ['plugins/model/.env.local', 'plugins/cache/node_modules/x.js', 'plugins/model/test/model.test.ts']
   const quiet = ['monitoring/prometheus.yml', 'compose.yaml', 'Dockerfile', 'README.md', 'plugins/cache/dist/index.js']
-  const needed = ['server.ts', 'package-lock.json', 'plugins/model/index.ts', 'monitoring/meters.ts', 'LICENSE']
+  const code = ['server.ts', 'plugins/model/index.ts', 'monitoring/meters.ts', 'plugins/metrics/page/dashboard.js']
+  const needed = [...code, 'plugins/metrics/page/dashboard.css', 'package-lock.json', 'LICENSE']
   t.same(
     [...outsiders, ...nested, ...quiet].filter((path) => !ignored(path, patterns)),
     []
@@ -269,6 +270,10 @@ t.test('the image that the Dockerfile makes', async (t) => {
     const reply = await ask('/ranking?country=Switzerland')
     t.equal(reply.status, 200)
     t.match(await reply.json(), { country: 'Switzerland', coverage: 1, ranking: { length: 30 } })
+
+    for (const file of ['', '/data', '/dashboard.css', '/uplot.js', '/panel.js']) {
+      t.equal((await ask(`/dashboard${file}`)).status, 200, `/dashboard${file}`)
+    }
 
     const draining = once(child.stdout, 'data')
     child.kill(stage.stopSignal as NodeJS.Signals)

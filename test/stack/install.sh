@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs, on Debian and as root, the servers that the tests of this folder talk to. Prometheus 3 is not in every release: the
+# Installs, on Debian and as root, the servers that the tests of this folder talk to, and the browser that looks at the pages. Prometheus 3 is not in every release: the
 # newest one is unpacked beside the tests, from the same mirror, and installed nowhere.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

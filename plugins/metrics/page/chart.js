@@ -55,6 +55,7 @@ function axesOf({ show, unit }, series) {
   return [
     {
       ...common,
+      size: 32,
       space: 72,
       values: (_chart, ticks, _axis, _space, step) => ticks.map((tick) => formatClock(tick, step < 60))
     },

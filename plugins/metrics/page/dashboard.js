@@ -5,7 +5,11 @@ import { formatClock } from './format.js'
 import { CAPACITY, Panel } from './panel.js'
 
 /** @typedef {{ title: string, folded: boolean, panels: import('./chart.js').Definition[] }} Row */
-/** @typedef {{ interval: number, notice: string | null, times: number[], series: import('./chart.js').Series[][], rows?: Row[] }} Reply */
+/**
+ * `now` and `times` are Unix milliseconds of the service's clock, `next` is the tick to go on from.
+ * @typedef {{ instance: string, now: number, interval: number, notice: string | null, next: number, times: number[],
+ *   series: import('./chart.js').Series[][], rows?: Row[] }} Reply
+ */
 
 /** So many intervals without anything new are worth a mark. */
 const LATE = 3
@@ -19,21 +23,30 @@ const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id))
 let panels = []
 /** Milliseconds between ticks, as the service says. */
 let interval = 5000
+/** What is known already: of which process, up to which tick. */
+const known = { instance: '', next: 0 }
+/** The clock of the service when it answered last, and ours: hers may be another than the one of this machine. */
+const clock = { service: 0, own: 0 }
 /** @type {string | undefined} */
 let token
 
 /** What the service says to a request without the token. */
 class Refused extends Error {}
 
-/** @param {Row[]} rows */
+/** Makes all panels; of those that were there before, what a person has chosen is kept. @param {Row[]} rows */
 function build(rows) {
+  const off = new Map(panels.map((panel) => [panel.definition.title, panel.off]))
+  const open = new Map(
+    Array.from(document.querySelectorAll('details'), (row) => [row.querySelector('h2')?.textContent, row.open])
+  )
+  for (const panel of panels) panel.destroy()
   panels = []
   const sections = rows.map(({ title, folded, panels: definitions }) => {
-    const own = definitions.map((definition, i) => new Panel(definition, panels.length + i))
+    const own = definitions.map((definition, i) => new Panel(definition, panels.length + i, off.get(definition.title)))
     panels.push(...own)
     const grid = element('div', { class: 'grid' }, ...own.map(({ root }) => root))
     const summary = element('summary', {}, element('h2', {}, title))
-    const details = element('details', folded ? {} : { open: '' }, summary, grid)
+    const details = element('details', (open.get(title) ?? !folded) ? { open: '' } : {}, summary, grid)
     details.addEventListener('toggle', () => own.forEach((panel) => panel.draw()))
     return details
   })
@@ -41,7 +54,9 @@ function build(rows) {
 }
 
 /** @param {Reply} reply */
-function take({ rows, times, series, notice }) {
+function take({ instance, now, next, rows, times, series, notice }) {
+  Object.assign(known, { instance, next })
+  Object.assign(clock, { service: now, own: performance.now() })
   if (rows !== undefined) {
     view.times.length = 0
     build(rows)
@@ -52,7 +67,7 @@ function take({ rows, times, series, notice }) {
   let query = 0
   for (const panel of panels) {
     const { queries } = panel.definition
-    panel.add(series.slice(query, (query += queries)).flat(), before, times.length)
+    panel.add(series.slice(query, (query += queries)), before)
   }
   byId('notice').textContent = notice
   byId('notice').hidden = notice === null
@@ -62,7 +77,8 @@ function take({ rows, times, series, notice }) {
 /** Says whether the numbers are of now, and if not why. @param {string} [trouble] */
 function mark(trouble) {
   const last = view.times.at(-1)
-  const late = last === undefined ? trouble !== undefined : Date.now() - last * 1000 > LATE * interval
+  const now = clock.service + performance.now() - clock.own
+  const late = last === undefined ? trouble !== undefined : now - last * 1000 > LATE * interval
   const stale = byId('stale')
   // Its text is read out when it changes: once, not at every try.
   if (late && stale.hidden) {
@@ -77,8 +93,7 @@ function mark(trouble) {
 
 /** @returns {Promise<Reply>} */
 async function ask() {
-  const since = Math.round((view.times.at(-1) ?? 0) * 1000)
-  const reply = await fetch(`${document.body.dataset['base']}/data?since=${since}`, {
+  const reply = await fetch(`${document.body.dataset['base']}/data?instance=${known.instance}&from=${known.next}`, {
     headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
     signal: AbortSignal.timeout(10_000)
   })

@@ -14,42 +14,40 @@ function short(value) {
 }
 
 /**
- * A value in the largest of some units that it reaches.
- * @param {number} value
- * @param {readonly (readonly [number, string])[]} units from the largest down; the last one for all that is smaller
- * @returns {string}
+ * A unit: its size, its name, and the least value that is printed in it if that is not its size.
+ * @typedef {{ size: number, name: string, from?: number }} Scale
  */
-function scaled(value, units) {
-  const [size, name] = units.find(([least]) => Math.abs(value) >= least) ?? units.at(-1) ?? [1, '']
+
+/** From the largest down. @type {Scale[]} */
+const SECONDS = [
+  { size: 86_400, name: ' d', from: 2 * 86_400 },
+  { size: 3600, name: ' h', from: 2 * 3600 },
+  { size: 60, name: ' min', from: 120 },
+  { size: 1, name: ' s' },
+  { size: 1e-3, name: ' ms' },
+  { size: 1e-6, name: ' µs', from: 0 }
+]
+/** @type {Scale[]} */
+const BYTES = [
+  { size: 2 ** 30, name: ' GiB' },
+  { size: 2 ** 20, name: ' MiB' },
+  { size: 2 ** 10, name: ' KiB' },
+  { size: 1, name: ' B', from: 0 }
+]
+/** @type {Scale[]} */
+const PLAIN = [
+  { size: 1e9, name: ' G' },
+  { size: 1e6, name: ' M' },
+  { size: 1e3, name: ' k', from: 1e4 },
+  { size: 1, name: '', from: 0 }
+]
+
+/** A value in the largest unit that it reaches. @param {number} value @param {Scale[]} scales */
+function scaled(value, scales) {
+  const reached = scales.find(({ size, from = size }) => Math.abs(value) >= from)
+  const { size, name } = /** @type {Scale} */ (reached)
   return `${short(value / size)}${name}`
 }
-
-/** @type {[number, string][]} */
-const SECONDS = [
-  [2 * 86_400, ' d'],
-  [2 * 3600, ' h'],
-  [120, ' min'],
-  [1, ' s'],
-  [1e-3, ' ms'],
-  [1e-6, ' µs']
-]
-/** @type {[number, string][]} */
-const BYTES = [
-  [2 ** 30, ' GiB'],
-  [2 ** 20, ' MiB'],
-  [2 ** 10, ' KiB'],
-  [1, ' B']
-]
-/** @type {[number, string][]} */
-const PLAIN = [
-  [1e9, ' G'],
-  [1e6, ' M'],
-  [1e4, ' k'],
-  [1, '']
-]
-
-/** @param {number} value @param {[number, string][]} units */
-const withZero = (value, units) => (value === 0 ? `0${units.at(-1)?.[1]}` : scaled(value, units))
 
 /**
  * A value as a person reads it.
@@ -65,11 +63,11 @@ export function formatValue(value, unit, states) {
     case 'per minute':
       return `${scaled(value, PLAIN)}/min`
     case 'bytes per second':
-      return `${withZero(value, BYTES)}/s`
+      return `${scaled(value, BYTES)}/s`
     case 'seconds':
       return value === 0 ? '0 s' : scaled(value, SECONDS)
     case 'bytes':
-      return withZero(value, BYTES)
+      return scaled(value, BYTES)
     case 'ratio':
       return `${short(value * 100)} %`
     case 'state':
@@ -112,7 +110,7 @@ export function coloursOf(names) {
   const places = new Map()
   for (const name of names.toSorted()) {
     let hash = 0
-    for (const letter of name) hash = (hash * 31 + (letter.codePointAt(0) ?? 0)) >>> 0
+    for (const letter of name) hash = (hash * 31 + Number(letter.codePointAt(0))) >>> 0
     let place = hash % SERIES_COLOURS
     while (taken.has(place) && taken.size % SERIES_COLOURS !== 0) place = (place + 1) % SERIES_COLOURS
     if (taken.size === SERIES_COLOURS) taken.clear()

@@ -17,14 +17,19 @@ function most(points) {
 }
 
 export class Panel {
-  /** @param {Definition} definition @param {number} index */
-  constructor(definition, index) {
+  /**
+   * @param {Definition} definition
+   * @param {number} index
+   * @param {Set<string>} [off] names of series that a person has switched off
+   */
+  constructor(definition, index, off = new Set()) {
     const id = `panel-${index}`
     this.definition = definition
-    /** @type {Series[]} */
+    /** Of each query. @type {Series[][]} */
+    this.answers = Array.from({ length: definition.queries }, () => [])
+    /** All of them. @type {Series[]} */
     this.series = []
-    /** Series that a person has switched off. @type {Set<string>} */
-    this.off = new Set()
+    this.off = off
     this.body = element('div', { class: `body ${definition.show}` })
     this.legend = element('table', { class: 'legend' })
     this.root = element(
@@ -42,21 +47,20 @@ export class Panel {
   }
 
   /**
-   * Adds what is new of each series. The number of series only grows.
-   * @param {Series[]} fresh
+   * Adds what is new of each query's series. Their number only grows, and they keep their places.
+   * @param {Series[][]} fresh
    * @param {number} before ticks that were known
-   * @param {number} count ticks that are new
    */
-  add(fresh, before, count) {
-    for (const { name, points } of fresh) {
-      let known = this.series.find((one) => one.name === name)
-      if (known === undefined) this.series.push((known = { name, points: Array(before).fill(null) }))
-      known.points.push(...points)
+  add(fresh, before) {
+    for (const [query, series] of fresh.entries()) {
+      const known = (this.answers[query] ??= [])
+      for (const [i, { name, points }] of series.entries()) {
+        const one = (known[i] ??= { name, points: Array(before).fill(null) })
+        one.points.push(...points)
+        if (one.points.length > CAPACITY) one.points.splice(0, one.points.length - CAPACITY)
+      }
     }
-    for (const { points } of this.series) {
-      while (points.length < before + count) points.push(null)
-      if (points.length > CAPACITY) points.splice(0, points.length - CAPACITY)
-    }
+    this.series = this.answers.flat()
   }
 
   /** The series worth a line: those with values, and of many those that were ever more than 0. @returns {Series[]} */
@@ -79,9 +83,13 @@ export class Panel {
 
   /** Draws all of it again, for another theme. */
   redraw() {
+    this.destroy()
+    this.draw()
+  }
+
+  destroy() {
     this.chart?.destroy()
     this.chart = undefined
-    this.draw()
   }
 
   /** @param {number | null | undefined} value @returns {string} */

@@ -11,7 +11,16 @@ import { CAPACITY, type Ring, TICK, createRing } from '../plugins/metrics/ring.t
 import { begin, settings, spread, table } from './harness.ts'
 
 const ROWS = [overview, ...details]
-const FILES = ['', '/dashboard.css', '/uplot.js', '/dashboard.js', '/panel.js', '/chart.js', '/element.js', '/format.js']
+const FILES = [
+  '',
+  '/dashboard.css',
+  '/uplot.js',
+  '/dashboard.js',
+  '/panel.js',
+  '/chart.js',
+  '/element.js',
+  '/format.js'
+]
 const SAMPLES = 300
 /** Rings of which one's memory is a share: of one alone it is lost in the noise. */
 const COPIES = 20
@@ -33,7 +42,7 @@ async function memory(): Promise<number> {
 /** A few requests of every kind. */
 async function use(app: FastifyInstance, turn: number): Promise<void> {
   for (const url of ['/predict_ticker/AAPL', '/ticker_info/MSFT', '/models', '/countries', '/no/such/page']) {
-    if (turn % (url.length % 4 + 1) === 0) await app.inject(url)
+    if (turn % ((url.length % 4) + 1) === 0) await app.inject(url)
   }
 }
 
@@ -83,11 +92,18 @@ async function measureRing(app: FastifyInstance): Promise<string[][]> {
   }
   const series = [...ring.since(0).queries].reduce((sum, one) => sum + one.length, 0)
   return [
-    ['queries, series', `${ROWS.flatMap(({ panels }) => panels).reduce((n, { queries }) => n + queries.length, 0)}, ${series}`],
+    [
+      'queries, series',
+      `${ROWS.flatMap(({ panels }) => panels).reduce((n, { queries }) => n + queries.length, 0)}, ${series}`
+    ],
     ['numbers of the ring, KiB', (ring.bytes / 1024).toFixed(0)],
     ['memory of the process, KiB', (held / 1024).toFixed(0)],
     ['a tick, ms', spread(cpu, 2)]
   ]
+}
+
+function kilobytes(bytes: number): string {
+  return (bytes / 1024).toFixed(1)
 }
 
 async function measureReplies(app: FastifyInstance, seconds: number): Promise<string[][]> {
@@ -111,7 +127,6 @@ async function measureReplies(app: FastifyInstance, seconds: number): Promise<st
     said = performance.now()
     console.log(`${first.length} first loads, ${Math.round((end - said) / 1000)} s to go`)
   }
-  const kilobytes = (bytes: number): string => (bytes / 1024).toFixed(1)
   return [
     ['page and files, KiB', kilobytes(await sum())],
     ['compressed', kilobytes(await sum(gzip))],
@@ -119,10 +134,34 @@ async function measureReplies(app: FastifyInstance, seconds: number): Promise<st
     ['compressed', kilobytes(await size('/data', gzip))],
     ['an update, KiB', kilobytes(await size(update))],
     ['compressed', kilobytes(await size(update, gzip))],
-    ['the hour, ms', spread(first.map(({ took }) => took), 1)],
-    ['longest stall meanwhile, ms', spread(first.map(({ stall }) => stall), 2)],
-    ['an update, ms', spread(later.map(({ took }) => took), 2)],
-    ['longest stall meanwhile, ms', spread(later.map(({ stall }) => stall), 2)]
+    [
+      'the hour, ms',
+      spread(
+        first.map(({ took }) => took),
+        1
+      )
+    ],
+    [
+      'longest stall meanwhile, ms',
+      spread(
+        first.map(({ stall }) => stall),
+        2
+      )
+    ],
+    [
+      'an update, ms',
+      spread(
+        later.map(({ took }) => took),
+        2
+      )
+    ],
+    [
+      'longest stall meanwhile, ms',
+      spread(
+        later.map(({ stall }) => stall),
+        2
+      )
+    ]
   ]
 }
 

@@ -65,7 +65,11 @@ async function main(): Promise<void> {
   const { values } = parseArgs({ options: { seconds: { type: 'string', default: '90' } } })
   const executablePath = findProgram('chromium', 'chromium-browser', 'google-chrome')
   if (executablePath === undefined) throw new Error('There is no chromium, see CONTRIBUTING.md')
-  const config = loadConfig({ LOG_LEVEL: 'silent', RATE_LIMIT_RPM: String(RATE_LIMIT_RPM), MAX_EVENT_LOOP_DELAY_MS: '0' })
+  const config = loadConfig({
+    LOG_LEVEL: 'silent',
+    RATE_LIMIT_RPM: String(RATE_LIMIT_RPM),
+    MAX_EVENT_LOOP_DELAY_MS: '0'
+  })
   const app = await buildApp(config)
   const browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--font-render-hinting=none'] })
   try {

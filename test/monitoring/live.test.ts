@@ -2,8 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
-import { runtime } from '../../monitoring/query.ts'
 import { details, overview } from '../../monitoring/panels.ts'
+import { runtime } from '../../monitoring/query.ts'
 import type { Events, Matcher, PanelQuery } from '../../plugins/metrics/index.ts'
 import { metricsOfQuery } from '../../plugins/metrics/panels.ts'
 import { createRing } from '../../plugins/metrics/ring.ts'
@@ -66,7 +66,13 @@ function buckets(readings: readonly [Sample[], Sample[]], one: Events): [bound: 
     }
   }
   let below = 0
-  return [...cumulative].toSorted(([a], [b]) => a - b).map(([bound, count]) => [bound, count - below, (below = count)]).map(([bound, count]) => [bound!, count!])
+  return [...cumulative]
+    .toSorted(([a], [b]) => a - b)
+    .map(([bound, count]) => {
+      const own = count - below
+      below = count
+      return [bound, own]
+    })
 }
 
 /** The value below which a share of the observations is, by walking through them. */
@@ -84,7 +90,12 @@ function quantile(share: number, counts: readonly [number, number][]): number | 
 }
 
 /** An answer for the series that have these labels. */
-function answer(query: PanelQuery, labels: Record<string, string>, readings: [Sample[], Sample[]], now: number): (number | null)[] {
+function answer(
+  query: PanelQuery,
+  labels: Record<string, string>,
+  readings: [Sample[], Sample[]],
+  now: number
+): (number | null)[] {
   const orNone = (value: number): number | null => (Number.isFinite(value) ? value : null)
   if (query.kind === 'ratio') {
     const count = (list: readonly Events[]): number => list.reduce((all, one) => all + events(readings, one), 0)
@@ -105,7 +116,7 @@ function answer(query: PanelQuery, labels: Record<string, string>, readings: [Sa
       return buckets(readings, one).map(([, count]) => count)
     case 'age':
       return [Math.max(...values) > 0 ? now - Math.max(...values) : null]
-    case 'value':
+    default:
       return [query.over === 'sum' ? values.reduce((all, value) => all + value, 0) : Math[query.over](...values)]
   }
 }
@@ -144,12 +155,16 @@ t.test('every answer of every panel is what the exposition says', async (t) => {
   for (const [i, query] of queries.entries()) {
     // What the process does meanwhile is different at each reading, and so is the scrape itself.
     if (metricsOfQuery(query).some((name) => name in runtime || name === 'metrics_scrape_duration_seconds')) {
-      t.ok(answers[i]!.every(({ points }) => points.length === 2), `${JSON.stringify(query)} has its ticks`)
+      t.ok(
+        answers[i]!.every(({ points }) => points.length === 2),
+        `${JSON.stringify(query)} has its ticks`
+      )
       continue
     }
     const by = 'by' in query ? (query.by ?? []) : []
     const groups = new Map<string, Record<string, string>>()
-    const found = 'metric' in query ? ['', '_count'].flatMap((suffix) => select(after, query, suffix)) : [{ labels: {} }]
+    const found =
+      'metric' in query ? ['', '_count'].flatMap((suffix) => select(after, query, suffix)) : [{ labels: {} }]
     for (const { labels } of found) {
       const own = Object.fromEntries(by.map((label) => [label, (labels as Record<string, string>)[label] ?? '']))
       groups.set(JSON.stringify(own), own)
@@ -158,7 +173,8 @@ t.test('every answer of every panel is what the exposition says', async (t) => {
     const got = answers[i]!.map(({ points }) => points[1] ?? null)
     t.equal(got.length, expected.length, `${JSON.stringify(query)} has as many series`)
     for (const [n, value] of expected.entries()) {
-      const near = value === null || got[n] == null ? value === got[n] : Math.abs(got[n] - value) <= Math.abs(value) * 1e-4
+      const near =
+        value === null || got[n] == null ? value === got[n] : Math.abs(got[n] - value) <= Math.abs(value) * 1e-4
       t.ok(near, `${query.kind} ${metricsOfQuery(query).join()} ${answers[i]![n]?.name}: ${got[n]}, computed ${value}`)
       compared++
       if (value !== null && value !== 0) alive++

@@ -85,7 +85,11 @@ async function total(app: FastifyInstance, name: string): Promise<number> {
 }
 
 /** Repeats a comparison until it holds: page and service are a tick apart at times. */
-async function eventually(t: Test, what: string, compare: () => Promise<[shown: number, true_: number]>): Promise<void> {
+async function eventually(
+  t: Test,
+  what: string,
+  compare: () => Promise<[shown: number, true_: number]>
+): Promise<void> {
   const end = performance.now() + PATIENCE.timeout
   let [shown, expected] = await compare()
   while (Math.abs(shown - expected) > 0.02 * expected && performance.now() < end) {
@@ -120,7 +124,11 @@ t.test('the dashboard shows what the metrics say, to everyone, and goes on by it
       const { text, values, colours } = await look(page, title)
       if (show === 'number' || show === 'gauge') t.match(text, /loaded|configured|%/, `${title}: ${text}`)
       else if (show === 'heatmap') t.match(text, /most at or below 0\.\d/, `${title}: ${text}`)
-      else t.ok(Object.values(values).some((value) => /\d/.test(value)), `${title}: ${JSON.stringify(values)}`)
+      else
+        t.ok(
+          Object.values(values).some((value) => /\d/.test(value)),
+          `${title}: ${JSON.stringify(values)}`
+        )
       if (show !== 'number' && show !== 'gauge') t.ok(colours >= 3, `${title} is drawn in ${colours} colours`)
     }
   })
@@ -137,7 +145,10 @@ t.test('the dashboard shows what the metrics say, to everyone, and goes on by it
       return [await sumOf('API Request Rate'), (await total(app, 'http_requests_total')) / (await seconds())]
     })
     await eventually(t, 'refusals a minute', async () => {
-      return [await sumOf('Rate Limit Violations'), ((await total(app, 'rate_limit_exceeded_total')) / (await seconds())) * 60]
+      return [
+        await sumOf('Rate Limit Violations'),
+        ((await total(app, 'rate_limit_exceeded_total')) / (await seconds())) * 60
+      ]
     })
     await eventually(t, 'predictions a minute', async () => {
       return [

@@ -72,7 +72,11 @@ t.test('each file is there, compressed for who takes it, and not sent again to w
     const plain = await app.inject(url)
     t.equal(plain.statusCode, 200, name)
     t.match(plain.headers['content-type'], name.endsWith('css') ? 'text/css' : 'text/javascript')
-    t.match(plain.headers, { 'x-content-type-options': 'nosniff', 'cache-control': 'no-cache', vary: 'accept-encoding' })
+    t.match(plain.headers, {
+      'x-content-type-options': 'nosniff',
+      'cache-control': 'no-cache',
+      vary: 'accept-encoding'
+    })
     const zipped = await app.inject({ url, headers: { 'accept-encoding': 'gzip, br' } })
     t.equal(zipped.headers['content-encoding'], 'gzip')
     t.equal(String(gunzipSync(zipped.rawPayload)), plain.payload)
@@ -97,7 +101,11 @@ t.test('the first reply has the panels and all ticks, the next ones what is new'
   t.equal(first.now, NOW)
   t.equal(first.notice, null)
   t.same([first.next, first.times], [1, [NOW]])
-  t.same(first.rows!.map(({ title }) => title), ['Requests'], 'the row of the process needs its metrics')
+  t.same(
+    first.rows!.map(({ title }) => title),
+    ['Requests'],
+    'the row of the process needs its metrics'
+  )
   const queries = first.rows!.flatMap(({ panels }) => panels).reduce((sum, panel) => sum + panel.queries, 0)
   t.equal(first.series.length, queries)
 
@@ -112,7 +120,13 @@ t.test('the first reply has the panels and all ticks, the next ones what is new'
   )
   t.equal((await ask(app, `?instance=${first.instance}&from=2`)).times.length, 0)
 
-  for (const query of ['', `?instance=another&from=1`, `?instance=${first.instance}`, '?from=1', '?instance=a&instance=b']) {
+  for (const query of [
+    '',
+    `?instance=another&from=1`,
+    `?instance=${first.instance}`,
+    '?from=1',
+    '?instance=a&instance=b'
+  ]) {
     const whole = await ask(app, query)
     t.equal(whole.times.length, 2, query)
     t.ok(whole.rows, query)
@@ -156,7 +170,7 @@ t.test('its requests are counted nowhere, and so is the first reading', async (t
   t.notMatch(text, /^http_requests_total.* [1-9]/m)
 })
 
-t.test('rows, url, title, notice and links are the service\'s own', async (t) => {
+t.test("rows, url, title, notice and links are the service's own", async (t) => {
   let notice: string | undefined = 'Invented.'
   const rows = [
     {
@@ -184,7 +198,7 @@ t.test('rows, url, title, notice and links are the service\'s own', async (t) =>
   t.same(reply.rows, [{ title: 'Jobs', folded: true, panels: [{ ...panel, queries: queries.length }] }])
   t.same(reply.series, [[{ name: 'Level', points: [4] }]])
   notice = undefined
-  t.equal(((await app.inject('/inner/live/data')).json()).notice, null)
+  t.equal((await app.inject('/inner/live/data')).json().notice, null)
 })
 
 t.test('with process metrics the default rows have the process too', async (t) => {
@@ -192,12 +206,18 @@ t.test('with process metrics the default rows have the process too', async (t) =
   await app.ready()
   await tick()
   const { rows, series } = await ask(app)
-  t.same(rows!.map(({ title }) => title), ['Requests', 'Process'])
+  t.same(
+    rows!.map(({ title }) => title),
+    ['Requests', 'Process']
+  )
   const { points } = series.at(-2)![0]!
-  t.ok(points.every((bytes) => bytes! > 1e6), `resident memory ${points.join()}`)
+  t.ok(
+    points.every((bytes) => bytes! > 1e6),
+    `resident memory ${points.join()}`
+  )
 })
 
-t.test('a url that is none, and a panel that can\'t be drawn, stop the boot', async (t) => {
+t.test("a url that is none, and a panel that can't be drawn, stop the boot", async (t) => {
   for (const url of ['', '/', 'live', '/live/']) {
     const app = Fastify()
     t.teardown(() => app.close())

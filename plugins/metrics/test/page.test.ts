@@ -61,7 +61,11 @@ t.test('statuses have the colours of what they mean, other names one of their ow
   t.same(coloursOf(names.toReversed()), coloursOf(names).toReversed(), 'in whatever order')
   const many = coloursOf(Array.from({ length: 3 * SERIES_COLOURS }, (_, i) => `/route/${i}`))
   const uses = Map.groupBy(many, (colour) => colour)
-  t.same([...uses.values()].map(({ length }) => length), Array(SERIES_COLOURS).fill(3), 'and evenly beyond')
+  t.same(
+    [...uses.values()].map(({ length }) => length),
+    Array(SERIES_COLOURS).fill(3),
+    'and evenly beyond'
+  )
   t.match(many[0], /^--series-\d+$/)
   t.same(coloursOf(['200', 'x'])[0], coloursOf(['x', '200'])[1], 'a status among names is a name')
 })

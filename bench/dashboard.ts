@@ -102,6 +102,10 @@ async function measureRing(app: FastifyInstance): Promise<string[][]> {
   ]
 }
 
+function kilobytes(bytes: number): string {
+  return (bytes / 1024).toFixed(1)
+}
+
 async function measureReplies(app: FastifyInstance, seconds: number): Promise<string[][]> {
   const gzip = { 'accept-encoding': 'gzip' }
   const size = async (url: string, headers = {}): Promise<number> =>
@@ -123,7 +127,6 @@ async function measureReplies(app: FastifyInstance, seconds: number): Promise<st
     said = performance.now()
     console.log(`${first.length} first loads, ${Math.round((end - said) / 1000)} s to go`)
   }
-  const kilobytes = (bytes: number): string => (bytes / 1024).toFixed(1)
   return [
     ['page and files, KiB', kilobytes(await sum())],
     ['compressed', kilobytes(await sum(gzip))],

@@ -535,6 +535,7 @@ export const details: readonly Row[] = [
   },
   {
     title: 'Drift',
+    folded: true,
     panels: [
       {
         title: 'Features against training',

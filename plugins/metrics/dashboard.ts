@@ -5,7 +5,7 @@ import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
-import type { FastifyInstance, FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, onRequestHookHandler } from 'fastify'
 import type { Registry } from 'prom-client'
 import { TF_ERR_METRICS_OPTIONS } from './errors.ts'
 import { acceptsGzip } from './format.ts'
@@ -28,6 +28,9 @@ export interface DashboardOptions {
 }
 
 const DEFAULTS = { url: '/dashboard', title: 'Dashboard', notice: () => undefined, links: {} }
+
+/** A page for people is no part of an API. The mark is that of @fastify/swagger, whose types may not be there. */
+const HIDDEN = { hide: true } as object as FastifySchema
 
 /** Everything comes from where the page comes from. Styles are set by script one by one, which this allows. */
 const HEADERS = {
@@ -173,7 +176,7 @@ export function registerDashboard(
     return Buffer.from(await print(head, ring!.since(tick)))
   })
 
-  const route = { config: { metrics: false }, logLevel: 'warn', schema: { hide: true } } as const
+  const route = { config: { metrics: false }, logLevel: 'warn', schema: HIDDEN } as const
   fastify.get(url, route, async (_request, reply) => {
     reply.headers(HEADERS).header('cache-control', 'no-cache').type('text/html; charset=utf-8')
     return text

@@ -68,8 +68,11 @@ function buckets(readings: readonly [Sample[], Sample[]], one: Events): [bound: 
   let below = 0
   return [...cumulative]
     .toSorted(([a], [b]) => a - b)
-    .map(([bound, count]) => [bound, count - below, (below = count)])
-    .map(([bound, count]) => [bound!, count!])
+    .map(([bound, count]) => {
+      const own = count - below
+      below = count
+      return [bound, own]
+    })
 }
 
 /** The value below which a share of the observations is, by walking through them. */
@@ -111,9 +114,17 @@ function answer(
       return [quantile(query.quantile, buckets(readings, one))]
     case 'heatmap':
       return buckets(readings, one).map(([, count]) => count)
+    case 'share': {
+      const { of } = query
+      const shares = select(readings[1], one).flatMap(({ labels: own, value }) => {
+        const [whole] = select(readings[1], { metric: of, where: own })
+        return whole!.value > 0 ? [value / whole!.value] : []
+      })
+      return [shares.length === 0 ? null : Math[query.over](...shares)]
+    }
     case 'age':
       return [Math.max(...values) > 0 ? now - Math.max(...values) : null]
-    case 'value':
+    default:
       return [query.over === 'sum' ? values.reduce((all, value) => all + value, 0) : Math[query.over](...values)]
   }
 }

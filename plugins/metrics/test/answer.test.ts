@@ -129,6 +129,31 @@ t.test('value and age: a gauge, over its series', async (t) => {
   t.same(ask({ kind: 'age', metric: 'm', by: ['a'] }, undefined, born), { x: [60], y: [Number.NaN] })
 })
 
+t.test('share: a gauge by another one with the same labels, and nothing where that is 0 or missing', async (t) => {
+  const part = scalar(
+    [{ a: 'x', b: '1' }, 3],
+    [{ a: 'x', b: '2' }, 1],
+    [{ a: 'y', b: '1' }, 5],
+    [{ a: 'z', b: '1' }, 7]
+  )
+  const whole = scalar([{ b: '2', a: 'x' }, 4], [{ b: '1', a: 'x' }, 2], [{ b: '1', a: 'y' }, 0])
+  const reading = new Map([
+    ['part', part],
+    ['whole', whole]
+  ])
+  for (const [over, expected] of [
+    ['max', [1.5, Number.NaN, Number.NaN]],
+    ['min', [0.25, Number.NaN, Number.NaN]]
+  ] as const) {
+    const query: PanelQuery = { kind: 'share', metric: 'part', of: 'whole', over, by: ['a'] }
+    const totals = totalsOf(query, reading)
+    t.same(
+      totals.read(reading).map((one) => valuesOf(query, totals.bounds, one, undefined, MINUTE)[0]),
+      expected
+    )
+  }
+})
+
 t.test('heatmap: the observations of each bucket', async (t) => {
   const before = histogram([{ a: '1' }, [1, 1, 1, 1, 9]], [{ a: '2' }, [0, 0, 0, 0, 0]])
   const now = histogram([{ a: '1' }, [1, 3, 1, 2, 20]], [{ a: '2' }, [4, 0, 0, 0, 1]])

@@ -359,6 +359,7 @@ t.test('what the service does to bodies, replies and errors has no say', async (
   app.setErrorHandler(never)
   app.setNotFoundHandler(never)
   app.removeAllContentTypeParsers()
+  app.addContentTypeParser('application/json', never)
   await app.register(modelPlugin, {
     repository: repositoryOf(t, [['tiny', '1', {}]]),
     openSession: async () => fakeSession(),

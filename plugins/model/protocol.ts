@@ -123,7 +123,9 @@ function modelRoutes(
     `${path}/infer`,
     inferOptions,
     async ({ params: { name, version }, body }): Promise<shapes.InferReply> => {
-      const { manifest: asked } = registry.find(name, version).version
+      // Asked of the decorator, as any prediction: what it counts, it counts here too. Versions of a model have the same features.
+      const { manifest: asked } = scope.model.serving(name)
+      registry.find(name, version)
       const { id, vectors, outputs } = checkRequest(body, asked, options.maxRequestRows)
       const prediction = await scope.model.predict(name, vectors, version === undefined ? {} : { version })
       return {

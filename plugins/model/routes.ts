@@ -28,11 +28,6 @@ function body(properties: TProperties): TSchema {
   return Type.Union([Type.Null(), Type.Object(properties, { additionalProperties: false })])
 }
 
-/** Fields of OpenAPI are none of FastifySchema, unless the service has @fastify/swagger: an object that is not fresh may have them. */
-function described<T extends object>(schema: T): T {
-  return schema
-}
-
 /** Registers the routes. @throws TF_ERR_MODEL_UNAUTHORIZED at requests without `Authorization: Bearer <token>` */
 export function registerControl(fastify: FastifyInstance, registry: Registry, token: string): void {
   const expected = digest(`Bearer ${token}`)
@@ -63,13 +58,13 @@ export function registerControl(fastify: FastifyInstance, registry: Registry, to
     scope.post<{ Body: { ready?: boolean } | null }>(
       '/v2/repository/index',
       {
-        schema: described({
+        schema: {
           ...common,
           operationId: 'indexRepository',
           summary: 'Every version in the model repository, and whether it is served',
           body: body({ ready: Type.Optional(Type.Boolean({ description: 'Only those that are served.' })) }),
           response: { ...common.response, 200: Type.Array(Entry) }
-        })
+        }
       },
       async (request) => {
         const entries = await registry.index()
@@ -80,7 +75,7 @@ export function registerControl(fastify: FastifyInstance, registry: Registry, to
     scope.post<{ Params: { name: string }; Body: { parameters?: { version?: string } } | null }>(
       '/v2/repository/models/:name/load',
       {
-        schema: described({
+        schema: {
           ...common,
           operationId: 'loadModel',
           summary: 'Serve the version of the policy, or one by its number, when it has proven that it works',
@@ -89,7 +84,7 @@ export function registerControl(fastify: FastifyInstance, registry: Registry, to
             parameters: Type.Optional(Type.Object({ version: Type.Optional(Version) }, { additionalProperties: false }))
           }),
           response: { ...common.response, 200: Served }
-        })
+        }
       },
       async (request) => (await registry.load(request.params.name, request.body?.parameters?.version)).manifest
     )
@@ -97,7 +92,7 @@ export function registerControl(fastify: FastifyInstance, registry: Registry, to
     scope.post<{ Params: { name: string } }>(
       '/v2/repository/models/:name/unload',
       {
-        schema: described({
+        schema: {
           ...common,
           operationId: 'unloadModel',
           summary: 'Serve no version of a model any more',
@@ -111,7 +106,7 @@ export function registerControl(fastify: FastifyInstance, registry: Registry, to
             )
           }),
           response: { ...common.response, 200: Type.Object({}) }
-        })
+        }
       },
       async (request) => {
         await registry.unload(request.params.name)
@@ -122,14 +117,14 @@ export function registerControl(fastify: FastifyInstance, registry: Registry, to
     scope.post<{ Params: { name: string } }>(
       '/v2/repository/models/:name/rollback',
       {
-        schema: described({
+        schema: {
           ...common,
           operationId: 'rollbackModel',
           summary: 'Serve the version that was served before',
           params,
           body: body({}),
           response: { ...common.response, 200: Served }
-        })
+        }
       },
       async (request) => (await registry.rollback(request.params.name)).manifest
     )

@@ -109,7 +109,7 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
 
   await app.register(overload, {
     maxEventLoopDelay: config.MAX_EVENT_LOOP_DELAY_MS,
-    exempt: ['/prometheus', '/metrics', '/dashboard', '/health'],
+    exempt: ['/prometheus', '/metrics', '/dashboard', '/health', '/v2/health'],
     ...meters.overload
   })
   await app.register(validation)
@@ -155,6 +155,9 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
     refuse: (manifest) => refusal(manifest, source, config),
     advice: 'Train one: npm run train -- --data DIR --out models; or set ALLOW_SIMULATED_MODEL=1.',
     ...(config.MODEL_CONTROL_TOKEN !== undefined && { token: config.MODEL_CONTROL_TOKEN }),
+    // A request may hold many rows.
+    inferenceProtocol: { name: NAME, version: pkg.version, config: { quota: { weight: 2, atLeast: 8 } } },
+    isReady: () => app.health.failing().length === 0,
     ...(overrides.openSession && { openSession: overrides.openSession }),
     ...meters.model
   })
@@ -214,6 +217,7 @@ function refusal(manifest: Manifest, source: MarketSource, config: Config): stri
 const TAGS = [
   { name: 'rankings', description: 'Universes and their order' },
   { name: 'predictions', description: 'One stock, or one feature vector' },
+  { name: 'inference', description: 'The model by the Open Inference Protocol v2' },
   { name: 'tickers', description: 'Names, prices and ranges' },
   { name: 'crypto', description: 'Coins, and their momentum' },
   { name: 'analysis', description: 'Rankings explained by a language model' },

@@ -24,6 +24,8 @@ export async function build(): Promise<FastifyInstance> {
   })
   await app.register(model, {
     repository,
+    // GET /v2/models/tiny, POST /v2/models/tiny/infer and others, as clients of KServe and Triton know them.
+    inferenceProtocol: { name: 'example', version: '1.0.0' },
     onRun: ({ name }, { rows, seconds }) => app.log.info({ model: name, rows, seconds }, 'run')
   })
 

@@ -73,6 +73,14 @@ t.test('model: a named vector is scored, and one that is not whole is refused by
   t.match(scored, { label: 'a is large against b', version: '1', outOfRange: [] })
   t.match((await predict('{"a":1,"b":9}')).json(), { outOfRange: ['b'] })
 
+  const tensors = { inputs: [{ name: 'features', shape: [1, 2], datatype: 'FP32', data: [1, 2] }] }
+  const inferred = (await app.inject({ method: 'POST', url: '/v2/models/tiny/infer', payload: tensors })).json()
+  t.match(inferred, {
+    model_name: 'tiny',
+    model_version: '1',
+    outputs: [{ data: [scored.probability] }, { data: [-2.5] }]
+  })
+
   for (const [payload, message] of [
     ['{"a":1}', "body must have required property 'b'"],
     ['{"a":null,"b":2}', 'body/a must be number'],

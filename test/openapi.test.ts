@@ -34,9 +34,17 @@ t.test('every route of the service is documented, with every error it can answer
     '/predict_ticker/{ticker}',
     '/ranking',
     '/ticker_info/{ticker}',
-    '/ticker_info_batch'
+    '/ticker_info_batch',
+    '/v2',
+    '/v2/health/live',
+    '/v2/health/ready',
+    ...['', '/infer', '/ready'].map((path) => `/v2/models/{name}${path}`),
+    ...['', '/infer', '/ready'].map((path) => `/v2/models/{name}/versions/{version}${path}`)
   ])
   t.equal((await app.inject('/dashboard')).statusCode, 200, 'a page for people is not part of the API')
+  const infer = paths['/v2/models/{name}/infer'].post
+  t.strictSame(Object.keys(infer.responses), ['200', '4XX', '5XX'])
+  t.match(infer.requestBody.content, { 'application/json': { schema: { required: ['inputs'] } } })
   const always = ['429', '500', '503']
   for (const [path, method, ...statuses] of [
     ['/', 'get'],

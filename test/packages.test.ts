@@ -152,7 +152,7 @@ function tests(tarballs: Record<string, string>): void {
     })
   }
 
-  t.test('model: with a repository alone, a named vector is scored', async (t) => {
+  t.test('model: a named vector is scored, and so is a tensor of the inference protocol', async (t) => {
     await cp(join(root, 'plugins/model/test/fixtures/repository'), join(folder, 'model/repository'), {
       recursive: true
     })
@@ -161,6 +161,10 @@ function tests(tarballs: Record<string, string>): void {
     t.ok(Math.abs(probability - 1 / (1 + Math.exp(2.5))) < 1e-6, `${probability}`)
     t.equal(version, '1')
     t.match(JSON.parse((await service.ask('/predict', { a: 1 })).text), { code: 'TF_ERR_MODEL_INPUT' })
+    const inputs = [{ name: 'features', shape: [1, 2], datatype: 'FP32', data: [1, 2] }]
+    const inferred = JSON.parse((await service.ask('/v2/models/tiny/infer', { inputs })).text)
+    t.match(inferred, { model_version: '1', outputs: [{ name: 'probability', data: [probability] }, { data: [-2.5] }] })
+    t.strictSame(JSON.parse((await service.ask('/v2')).text), { name: 'mine', version: '1.0.0', extensions: [] })
     await end(t, service, 'TF_ERR_MODEL_OPTIONS')
   })
 

@@ -94,6 +94,12 @@ export const TF_ERR_MODEL_NOT_LOADED = createError<[string]>(
 )
 /** A feature vector that the model can't score; the message names the feature. */
 export const TF_ERR_MODEL_INPUT = createError<[string]>('TF_ERR_MODEL_INPUT', '%s', 400)
+/** A body of the inference protocol that is not JSON. */
+export const TF_ERR_MODEL_MEDIA_TYPE = createError(
+  'TF_ERR_MODEL_MEDIA_TYPE',
+  'The body must be application/json; the binary tensor data extension is not supported',
+  415
+)
 /** More rows wait than the queue may hold. The status is the option `overflowStatus`; `retry-after` says how long it takes. */
 export const TF_ERR_MODEL_BUSY = createError('TF_ERR_MODEL_BUSY', 'The model is busy, try again shortly', 503)
 /** The runtime failed. */

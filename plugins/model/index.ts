@@ -10,6 +10,7 @@ import { type Explanation, explain } from './linear.ts'
 import type { Manifest } from './manifest.ts'
 import { type ModelData, parseOptions } from './options.ts'
 import type { Refuse } from './policy.ts'
+import { registerProtocol } from './protocol.ts'
 import { type IndexEntry, Registry, type Reload } from './registry.ts'
 import type { ModelVersion } from './repository.ts'
 import { registerControl } from './routes.ts'
@@ -103,13 +104,24 @@ export interface ModelOptions extends Partial<Omit<ModelData, 'repository'>>, Pi
   onReject?: (name: string, reason: RejectReason) => void
   /** Called after each load and rollback, failed ones too; not for the boot. */
   onReload?: (reload: Reload) => void
+  /** What must hold besides the models for `/v2/health/ready` to say yes. */
+  isReady?: () => boolean
 }
 
 async function model(fastify: FastifyInstance, options: ModelOptions): Promise<void> {
   if (fastify.hasDecorator('model')) throw new TF_ERR_MODEL_REGISTERED()
-  const { refuse = () => undefined, advice = '', openSession, onRun, onReject, onReload, ...data } = options
-  const { repository, versionPolicy, token, execution, workers, runTimeoutMs, drainTimeoutMs, ...batching } =
-    parseOptions(data)
+  const {
+    refuse = () => undefined,
+    advice = '',
+    openSession,
+    onRun,
+    onReject,
+    onReload,
+    isReady = () => true,
+    ...data
+  } = options
+  const { repository, versionPolicy, token, inferenceProtocol, maxRequestRows, ...more } = parseOptions(data)
+  const { execution, workers, runTimeoutMs, drainTimeoutMs, ...batching } = more
 
   /** A listener that throws must not fail the requests of what it is told of. */
   function guard<A extends unknown[]>(listener: ((...args: A) => void) | undefined): (...args: A) => void {
@@ -183,6 +195,10 @@ async function model(fastify: FastifyInstance, options: ModelOptions): Promise<v
   }
   fastify.decorate('model', Object.freeze(decorator))
   if (token !== undefined) registerControl(fastify, registry, token)
+  if (inferenceProtocol !== undefined) {
+    const extensions = token === undefined ? [] : ['model_repository']
+    registerProtocol(fastify, registry, { ...inferenceProtocol, extensions, maxRequestRows, isReady })
+  }
 }
 
 export default fp(model, { name: '@trading-fun/model', fastify: '5.x' })

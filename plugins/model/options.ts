@@ -13,6 +13,20 @@ export const VersionPolicySchema = Type.Union([
 ])
 export type VersionPolicy = Static<typeof VersionPolicySchema>
 
+const ProtocolSchema = Type.Object(
+  {
+    name: Type.String({ minLength: 1 }),
+    version: Type.String({ minLength: 1 }),
+    config: Type.Optional(Type.Record(Type.String(), Type.Unknown()))
+  },
+  {
+    additionalProperties: false,
+    description:
+      'Turns on the routes of the [Open Inference Protocol](#open-inference-protocol): `name` and `version` of the server, and the `config` of the inference routes for other plugins (`{ quota: { weight: 5 } }`).'
+  }
+)
+export type ProtocolData = Static<typeof ProtocolSchema>
+
 /** The plain options with their defaults; the README's table is made from it. */
 export const ModelOptionsSchema = Type.Object(
   {
@@ -29,6 +43,13 @@ export const ModelOptionsSchema = Type.Object(
         description: 'Bearer token of the routes that change what is served; without one there are no such routes.'
       })
     ),
+    inferenceProtocol: Type.Optional(ProtocolSchema),
+    maxRequestRows: Type.Integer({
+      minimum: 1,
+      maximum: 65_536,
+      default: 1024,
+      description: 'Rows of one request of that protocol at the most.'
+    }),
     execution: Type.Union(
       [Type.Literal('auto'), Type.Literal('inline'), Type.Literal('thread'), Type.Literal('process')],
       {

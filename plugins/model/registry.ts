@@ -130,6 +130,11 @@ export class Registry {
     return found
   }
 
+  /** Numbers of the versions that answer for a loaded model, first the one that answers who names none. */
+  served(name: string): string[] {
+    return this.#models.get(name)!.live.map(({ version }) => version.manifest.version)
+  }
+
   /** Every version that lies in the repository now or is served, by name, newest first. Opens nothing. */
   async index(): Promise<IndexEntry[]> {
     const { repository } = this.#options

@@ -130,7 +130,11 @@ import model from '@trading-fun/model'
 import Fastify from 'fastify'
 
 const app = Fastify()
-await app.register(model, { repository: 'repository', execution: 'process' })
+await app.register(model, {
+  repository: 'repository',
+  execution: 'process',
+  inferenceProtocol: { name: 'mine', version: '1.0.0' }
+})
 app.post<{ Body: Record<string, number> }>('/predict', async ({ body }) => {
   const { probability, manifest } = await app.model.predict('tiny', app.model.toVector('tiny', body))
   return { probability: probability[0], version: manifest.version }

@@ -31,7 +31,8 @@ export function price(value, currency) {
 /** From the first to the last price, with its sign. @param {readonly number[]} closes @returns {number} a share */
 export function change(closes) {
   const [first = 0] = closes
-  return first > 0 ? (closes.at(-1) ?? 0) / first - 1 : 0
+  const [last = 0] = closes.slice(-1)
+  return first > 0 ? last / first - 1 : 0
 }
 
 /** @param {number} share */

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { landingPage } from '../../routes/landing.ts'
 import type { Model, Ranking } from '../../routes/landing/words.js'
-import { change, day, figures, notices, percent, price, signed, verdict } from '../../routes/landing/words.js'
+import { change, clock, day, figures, notices, percent, price, signed, verdict } from '../../routes/landing/words.js'
 import { build, scrape } from '../helper.ts'
 
 const BROWSER = { accept: 'text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8' }
@@ -101,6 +101,7 @@ t.test('numbers are put as people read them', async (t) => {
   t.equal(signed(change([100, 75])), '−25.0 %')
   t.equal(change([]), 0)
   t.equal(change([0, 1]), 0)
+  t.match(clock(Date.parse('2026-11-20T12:34:56Z')), /^\d\d:\d\d:56$/)
   t.equal(day('2026-11-20'), '20 Nov 2026')
   t.equal(day('2026-10-28T23:59:59.000Z'), '28 Oct 2026')
 })

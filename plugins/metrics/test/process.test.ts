@@ -1,5 +1,8 @@
 /** The monitor of the event loop that several readers share. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import Fastify from 'fastify'
 import t from 'tap'
+import metricsPlugin from '../index.ts'
 import { type Monitor, OVERLAP, shareMonitor } from '../process.ts'
 
 /** A monitor that is told what it sees. */
@@ -133,4 +136,27 @@ t.test('its clock is that of the process', async (t) => {
   made[0]!.seen.push(1)
   shared.reset()
   t.equal(shared.max, 1)
+})
+
+t.test('what blocked the event loop is in the readings of all, not only in the first one', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(metricsPlugin)
+  const read = async (): Promise<number> => {
+    const [metric] = await app.metrics.json(['nodejs_eventloop_lag_max_seconds'])
+    return metric!.series[0]!.value!
+  }
+  // The gauge of the delays is set by that of the lag: all are read.
+  const readAll = async (): Promise<number> => {
+    await app.metrics.json()
+    return read()
+  }
+  for (let seen = 0, tries = 0; seen < 0.1 && tries < 20; tries++) {
+    await sleep(15)
+    for (const end = performance.now() + 150; performance.now() < end;);
+    await sleep(15)
+    seen = await readAll()
+  }
+  t.ok((await readAll()) >= 0.1, 'the second reader')
+  t.ok((await readAll()) >= 0.1, 'and the third one')
 })

@@ -30,11 +30,18 @@ export interface Drill extends DrillOptions {
 /** Milliseconds. */
 const clock = (): number => performance.now()
 
-/** Runs the drill, and leaves nothing running. @throws if the stack does not start, does not get quiet, or is stopped */
+/** Runs the drill, and leaves nothing running. @throws if the stack does not start or get quiet, if there is no such fault, or when it is stopped */
 export async function drill({ only, signal, say, ...options }: Drill): Promise<Outcome[]> {
+  if (!(options.speed >= 1)) throw new Error('--speed must be a number from 1 on')
   const stack = await startDrill(options, clock)
   const traffic = startTraffic(stack.service.url)
   try {
+    const faults = faultsOf(stack.service, traffic, stack.redis)
+    const names = faults.map(({ name }) => name)
+    for (const name of only ?? []) {
+      if (!names.includes(name)) throw new Error(`There is no fault ${name}; there are: ${names.join(', ')}`)
+    }
+    if (!stack.redis) say('no Redis outage: there is no redis-server, on Debian: apt install redis-server')
     const watcher: Watcher = {
       look: stack.look,
       notices: stack.notices,
@@ -46,7 +53,6 @@ export async function drill({ only, signal, say, ...options }: Drill): Promise<O
     say('waiting for quiet')
     const restless = await settle(watcher, FIRST_QUIET / options.speed)
     if (restless.length > 0) throw new Error(`Nothing is wrong, and still it is not quiet: ${restless.join(', ')}`)
-    const faults = faultsOf(stack.service, traffic, stack.redis)
     const outcomes: Outcome[] = []
     for (const fault of faults.filter(({ name }) => only?.includes(name) ?? true)) {
       say(fault.name)
@@ -59,18 +65,30 @@ export async function drill({ only, signal, say, ...options }: Drill): Promise<O
   }
 }
 
+const HELP = `npm run drill -- [options] [FAULT ...]: breaks a service of its own in every way that it is watched for, or in these
+
+--speed N              how many times as fast the rules' clock runs (${SPEED}); faster, windows hold too few scrapes
+--prometheus PROGRAM   another Prometheus than the one on the PATH
+--alertmanager PROGRAM another Alertmanager
+
+Exits with 1 if an alert does not fire, is told to nobody or is not resolved, or if one fires that should not.
+`
+
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
     options: {
       speed: { type: 'string', default: String(SPEED) },
       prometheus: { type: 'string' },
-      alertmanager: { type: 'string' }
+      alertmanager: { type: 'string' },
+      help: { type: 'boolean', default: false }
     }
   })
-  const started = performance.now()
-  const say = (line: string): boolean =>
-    process.stdout.write(`${((performance.now() - started) / 1000).toFixed(0).padStart(4)} s  ${line}\n`)
+  if (values.help) {
+    process.stdout.write(HELP)
+    return
+  }
+  const started = clock()
   const stop = new AbortController()
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => stop.abort())
   process.exitCode = 1
@@ -78,15 +96,16 @@ async function main(): Promise<void> {
     const outcomes = await drill({
       speed: Number(values.speed),
       signal: stop.signal,
-      say,
+      say: (line) => process.stdout.write(`${((clock() - started) / 1000).toFixed(0).padStart(4)} s  ${line}\n`),
       ...(positionals.length > 0 && { only: positionals }),
       ...(values.prometheus !== undefined && { prometheus: values.prometheus }),
       ...(values.alertmanager !== undefined && { alertmanager: values.alertmanager })
     })
     const problems = outcomes.flatMap(problemsOf)
-    process.stdout.write(`\n${tableOf(outcomes)}\n\n${problems.map((line) => `${line}\n`).join('')}`)
+    process.stdout.write(`\n${[tableOf(outcomes), ...problems].join('\n')}\n`)
     process.exitCode = problems.length > 0 ? 1 : 0
   } catch (error) {
+    // Ctrl-C reaches the programs too: whatever failed then, it is because of that.
     process.stderr.write(`${stop.signal.aborted ? 'Stopped.' : (error as Error).message}\n`)
   }
 }

@@ -38,7 +38,8 @@ export async function drill({ only, signal, say, ...options }: Drill): Promise<O
   try {
     const faults = faultsOf(stack.service, traffic, stack.redis)
     const names = faults.map(({ name }) => name)
-    for (const name of only ?? []) {
+    const chosen = only ?? names
+    for (const name of chosen) {
       if (!names.includes(name)) throw new Error(`There is no fault ${name}; there are: ${names.join(', ')}`)
     }
     if (!stack.redis) say('no Redis outage: there is no redis-server, on Debian: apt install redis-server')
@@ -54,7 +55,7 @@ export async function drill({ only, signal, say, ...options }: Drill): Promise<O
     const restless = await settle(watcher, FIRST_QUIET / options.speed)
     if (restless.length > 0) throw new Error(`Nothing is wrong, and still it is not quiet: ${restless.join(', ')}`)
     const outcomes: Outcome[] = []
-    for (const fault of faults.filter(({ name }) => only?.includes(name) ?? true)) {
+    for (const fault of faults.filter(({ name }) => chosen.includes(name))) {
       say(fault.name)
       outcomes.push(await rehearse(fault, watcher))
     }
@@ -103,7 +104,7 @@ async function main(): Promise<void> {
     })
     const problems = outcomes.flatMap(problemsOf)
     process.stdout.write(`\n${[tableOf(outcomes), ...problems].join('\n')}\n`)
-    process.exitCode = problems.length > 0 ? 1 : 0
+    process.exitCode = Math.min(problems.length, 1)
   } catch (error) {
     // Ctrl-C reaches the programs too: whatever failed then, it is because of that.
     process.stderr.write(`${stop.signal.aborted ? 'Stopped.' : (error as Error).message}\n`)

@@ -45,8 +45,8 @@ export function faultsOf(service: DrillService, traffic: Traffic, redis?: Gate):
     ...outage,
     {
       name: 'scrape outage',
-      expected: ['TargetDown'],
-      consequences: ['MetricsAbsent'],
+      expected: ['TargetDown', 'MetricsAbsent'],
+      consequences: [],
       inject: async () => scrapes.cut(),
       heal: async () => scrapes.mend()
     },

@@ -83,6 +83,8 @@ export async function startService(redis?: string): Promise<DrillService> {
     COIN_SOURCE: 'coingecko',
     COINGECKO_ORIGIN: `http://127.0.0.1:${coingecko.port}`,
     COINGECKO_RPM: '1000',
+    // A busy machine is no fault of the drill.
+    MAX_EVENT_LOOP_DELAY_MS: '0',
     // Clients have addresses of their own.
     TRUST_PROXY: 'loopback',
     // Rankings and coins stay in the cache, unless the fault is a cold one; quotes are asked of the market every time.

@@ -91,34 +91,56 @@ export async function settle(
   return left
 }
 
+/** What has become of the expected alerts since the injection. Only while the fault lasts: later is too late. */
+function noteBeginning(
+  alerts: readonly AlertOutcome[],
+  view: View,
+  start: number,
+  { notices, now, say }: Watcher
+): void {
+  for (const outcome of alerts) {
+    const { alert } = outcome
+    if (view.firing.has(alert) && outcome.fired === undefined) {
+      outcome.fired = seconds(start, now())
+      say(`${alert} fires after ${outcome.fired} s`)
+    }
+    if (outcome.told !== undefined) continue
+    const notice = notices.find((one) => one.at >= start && one.alert === alert && one.status === 'firing')
+    if (notice) outcome.told = { receiver: notice.receiver, after: seconds(start, notice.at) }
+    else if (view.heldBack.has(alert)) outcome.told = 'held back'
+  }
+}
+
+/** What has become of those that fired since the healing. */
+function noteEnd(alerts: readonly AlertOutcome[], view: View, healed: number, { notices, now, say }: Watcher): void {
+  for (const outcome of alerts) {
+    const { alert, fired, told, resolved } = outcome
+    if (fired !== undefined && resolved === undefined && !view.firing.has(alert)) {
+      outcome.resolved = seconds(healed, now())
+      say(`${alert} is resolved after ${outcome.resolved} s`)
+    }
+    outcome.toldResolved =
+      typeof told !== 'object' ||
+      notices.some((one) => one.at >= healed && one.alert === alert && one.status === 'resolved')
+  }
+}
+
 /** Injects a fault and heals it, whatever happens in between. It must be quiet before. */
 export async function rehearse(fault: Fault, watcher: Watcher): Promise<Outcome> {
-  const { notices, now, say } = watcher
+  const { now, say } = watcher
   const alerts = fault.expected.map((alert): AlertOutcome => ({ alert, toldResolved: true }))
   const others = new Set<string>()
-  const start = now()
-  const ours = ({ at }: Notice): boolean => at >= start
-
-  function note(view: View): void {
-    for (const alert of view.firing) if (!fault.expected.includes(alert)) others.add(alert)
-    for (const outcome of alerts) {
-      const { alert } = outcome
-      if (view.firing.has(alert) && outcome.fired === undefined) {
-        outcome.fired = seconds(start, now())
-        say(`${alert} fires after ${outcome.fired} s`)
-      }
-      if (outcome.told !== undefined) continue
-      const notice = notices.find((one) => ours(one) && one.alert === alert && one.status === 'firing')
-      if (notice) outcome.told = { receiver: notice.receiver, after: seconds(start, notice.at) }
-      else if (view.heldBack.has(alert)) outcome.told = 'held back'
-    }
+  function noteOthers({ firing }: View): void {
+    for (const alert of firing) if (!fault.expected.includes(alert)) others.add(alert)
   }
 
+  const start = now()
   say('injected')
   try {
     await fault.inject()
     await until(watcher, (view) => {
-      note(view)
+      noteOthers(view)
+      noteBeginning(alerts, view, start, watcher)
       return alerts.every(({ fired, told }) => fired !== undefined && told !== undefined)
     })
   } finally {
@@ -127,28 +149,18 @@ export async function rehearse(fault: Fault, watcher: Watcher): Promise<Outcome>
   const healed = now()
   say('healed')
   await until(watcher, (view) => {
-    note(view)
-    for (const outcome of alerts) {
-      const { alert, fired, told, resolved } = outcome
-      if (fired !== undefined && resolved === undefined && !view.firing.has(alert)) {
-        outcome.resolved = seconds(healed, now())
-        say(`${alert} is resolved after ${outcome.resolved} s`)
-      }
-      outcome.toldResolved =
-        typeof told !== 'object' ||
-        notices.some((one) => one.at >= healed && one.alert === alert && one.status === 'resolved')
-    }
+    noteOthers(view)
+    noteEnd(alerts, view, healed, watcher)
     return alerts.every(
       ({ fired, resolved, toldResolved }) => fired === undefined || (resolved !== undefined && toldResolved)
     )
   })
-  const restless = await settle(watcher, 0, note)
+  const restless = await settle(watcher, 0, noteOthers)
   const fired = [...others].toSorted()
   return {
     fault: fault.name,
     alerts,
     consequences: fired.filter((alert) => fault.consequences.includes(alert)),
-    // What remembers earlier faults may fire in a later one.
     falseAlarms: fired.filter((alert) => !fault.consequences.includes(alert)),
     restless
   }

@@ -22,7 +22,13 @@ t.test(
     const outcomes = await drill({ speed: 30, only, signal, say: (line) => said.push(line) })
     t.same(outcomes.flatMap(problemsOf), [], said.join('\n'))
     t.match(outcomes, [
-      { fault: 'scrape outage', alerts: [{ alert: 'TargetDown', told: { receiver: 'critical' } }] },
+      {
+        fault: 'scrape outage',
+        alerts: [
+          { alert: 'TargetDown', told: { receiver: 'critical' } },
+          { alert: 'MetricsAbsent', told: 'held back' }
+        ]
+      },
       { fault: 'unloaded model', alerts: [{ alert: 'ModelNotLoaded', told: { receiver: 'critical' } }] }
     ])
   }

@@ -249,4 +249,7 @@ t.test('faults name alerts that there are', async (t) => {
   const faults = faultsOf(await service(t), { storm: false, sent: 0, stop: async () => undefined })
   const named = [...REMEMBERING, ...faults.flatMap(({ expected, consequences }) => [...expected, ...consequences])]
   for (const alert of named) t.ok(known.has(alert), alert)
+
+  const failing = faults.map(({ consequences }) => REMEMBERING.some((alert) => consequences.includes(alert)))
+  t.notOk(failing.slice(failing.indexOf(true)).includes(false), 'those that fail no request come first')
 })

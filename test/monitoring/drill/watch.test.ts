@@ -97,6 +97,12 @@ t.test('what does not happen within the limit is a problem', async (t) => {
     'flood: Wet was still active at the end'
   ])
 
+  const late = await rehearse(
+    faultOf(),
+    watcherOf([...Array.from({ length: 5 }, () => ({})), { firing: ['Wet'], told: [fires()] }])
+  )
+  t.same(problemsOf(late), ['flood: Wet did not fire'], 'after the healing is too late')
+
   const told = await rehearse(faultOf(), watcherOf([{ firing: ['Wet'], told: [fires()] }]))
   t.same(problemsOf(told), ['flood: nobody was told that Wet is over'])
 })

@@ -93,7 +93,8 @@ export interface Running {
   stop(): Promise<void>
 }
 
-function run(name: string, program: string, args: string[], onLine?: OnLine, env = process.env): Running {
+/** Starts a program; what it prints goes to `onLine`. */
+export function run(name: string, program: string, args: string[], onLine?: OnLine, env = process.env): Running {
   const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env })
   const last: string[] = []
   const exited = new Promise<string>((resolve) => {
@@ -135,10 +136,16 @@ async function ready(running: Running, url: string, patience = 30_000): Promise<
   throw new Error(`${url} does not answer after ${patience / 1000} s`)
 }
 
-/** A Prometheus with the repository's configuration, when it is ready; its files go to `folder`. */
-export async function runPrometheus(program: string, ports: Ports, folder: string, onLine?: OnLine): Promise<Running> {
+/** A Prometheus with the repository's configuration, as `configure` changes it, when it is ready; its files go to `folder`. */
+export async function runPrometheus(
+  program: string,
+  ports: Ports,
+  folder: string,
+  onLine?: OnLine,
+  configure = (text: string): string => localConfig(text, ports)
+): Promise<Running> {
   const config = join(folder, 'prometheus.yml')
-  await writeFile(config, localConfig(await readFile(join(here, 'prometheus.yml'), 'utf8'), ports))
+  await writeFile(config, configure(await readFile(join(here, 'prometheus.yml'), 'utf8')))
   const args = [
     `--config.file=${config}`,
     `--storage.tsdb.path=${join(folder, 'prometheus')}`,
@@ -147,11 +154,29 @@ export async function runPrometheus(program: string, ports: Ports, folder: strin
   return ready(run('prometheus', program, args, onLine), `http://127.0.0.1:${ports.prometheus}/-/ready`)
 }
 
-/**
- * Starts all three, and resolves when all are ready.
- * @throws if a program is missing, with the Debian package that has it, or if one does not get ready: then none is left running
- */
-export async function startStack({ ports, env = {}, onLine, patience, ...options }: StackOptions): Promise<Stack> {
+/** An Alertmanager with a configuration file, when it is ready; its data go to `folder`. */
+export async function runAlertmanager(
+  program: string,
+  port: number,
+  config: string,
+  folder: string,
+  onLine?: OnLine,
+  patience?: number
+): Promise<Running> {
+  const args = [
+    `--config.file=${config}`,
+    `--storage.path=${join(folder, 'alertmanager')}`,
+    `--web.listen-address=127.0.0.1:${port}`,
+    '--cluster.listen-address='
+  ]
+  return ready(run('alertmanager', program, args, onLine), `http://127.0.0.1:${port}/-/ready`, patience)
+}
+
+/** Paths of both programs. @throws if one is missing, with the Debian package that has it */
+export function findPrograms(options: Pick<StackOptions, 'prometheus' | 'alertmanager'>): {
+  prometheus: string
+  alertmanager: string
+} {
   const prometheus = findProgram(options.prometheus ?? 'prometheus')
   const alertmanager = findProgram(
     ...(options.alertmanager ? [options.alertmanager] : ['prometheus-alertmanager', 'alertmanager'])
@@ -159,6 +184,15 @@ export async function startStack({ ports, env = {}, onLine, patience, ...options
   if (prometheus === undefined || alertmanager === undefined) {
     throw new Error('Prometheus and Alertmanager are needed: on Debian, apt install prometheus prometheus-alertmanager')
   }
+  return { prometheus, alertmanager }
+}
+
+/**
+ * Starts all three, and resolves when all are ready.
+ * @throws if a program is missing, with the Debian package that has it, or if one does not get ready: then none is left running
+ */
+export async function startStack({ ports, env = {}, onLine, patience, ...options }: StackOptions): Promise<Stack> {
+  const { prometheus, alertmanager } = findPrograms(options)
   const urls = {
     api: `http://127.0.0.1:${ports.api}`,
     prometheus: `http://127.0.0.1:${ports.prometheus}`,
@@ -176,13 +210,8 @@ export async function startStack({ ports, env = {}, onLine, patience, ...options
     const own = { HOST: '127.0.0.1', PORT: String(ports.api), SHUTDOWN_DELAY_SECONDS: '0', ...env }
     const service = run('service', process.execPath, [join(here, '../server.ts')], onLine, { ...process.env, ...own })
     running.push(await ready(service, `${urls.api}/health/ready`, patience))
-    const args = [
-      `--config.file=${join(here, 'alertmanager.yml')}`,
-      `--storage.path=${join(folder, 'alertmanager')}`,
-      `--web.listen-address=127.0.0.1:${ports.alertmanager}`,
-      '--cluster.listen-address='
-    ]
-    running.push(await ready(run('alertmanager', alertmanager, args, onLine), `${urls.alertmanager}/-/ready`, patience))
+    const config = join(here, 'alertmanager.yml')
+    running.push(await runAlertmanager(alertmanager, ports.alertmanager, config, folder, onLine, patience))
     running.push(await runPrometheus(prometheus, ports, folder, onLine))
   } catch (error) {
     await close()

@@ -1,0 +1,105 @@
+/**
+ * The service that is drilled: the real one, on the simulated market and a CoinGecko on a real socket, each of which can be
+ * made to fail. Trouble enters through its collaborators only.
+ */
+import { once } from 'node:events'
+import { type Server, createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { FastifyInstance } from 'fastify'
+import { buildApp } from '../../app.ts'
+import { loadConfig } from '../../config.ts'
+import type { Fetched, MarketSource } from '../../domain/market.ts'
+import { simulatedSource } from '../../sources/simulated.ts'
+import { type Gate, openGate } from './gate.ts'
+
+/** What is wrong with a market. */
+export interface Trouble {
+  /** Every symbol is answered with an error. */
+  failing: boolean
+  /** Milliseconds by which every answer is late. */
+  delay: number
+}
+
+/** A market that is in trouble when it is told so. */
+export function troubled(source: MarketSource, trouble: Readonly<Trouble>): MarketSource {
+  async function answer<T>(symbols: readonly string[], ask: () => Promise<Map<string, Fetched<T>>>) {
+    await sleep(trouble.delay)
+    if (!trouble.failing) return ask()
+    return new Map(symbols.map((symbol) => [symbol, { ok: false as const, error: 'upstream_error' as const }]))
+  }
+  return {
+    ...source,
+    history: async (symbols, days) => answer(symbols, async () => source.history(symbols, days)),
+    quotes: async (symbols) => answer(symbols, async () => source.quotes(symbols))
+  }
+}
+
+/** A coin in the form of CoinGecko's replies. */
+function coin(id: string): object {
+  return {
+    id,
+    symbol: 'inv',
+    name: 'Invented',
+    current_price: 2,
+    market_cap: 1000,
+    market_cap_rank: 1,
+    total_volume: 150,
+    price_change_percentage_24h: 1,
+    market_data: { current_price: { usd: 2 }, market_cap: { usd: 1000 }, total_volume: { usd: 150 } }
+  }
+}
+
+/** What stands for CoinGecko: one coin is the whole market, and every id has details. */
+async function startCoingecko(): Promise<Server> {
+  const server = createServer((request, response) => {
+    const [path = ''] = request.url!.split('?')
+    const body = path.endsWith('/coins/markets') ? [coin('inventium')] : coin(path.slice(path.lastIndexOf('/') + 1))
+    response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return server
+}
+
+export interface DrillService {
+  app: FastifyInstance
+  url: string
+  /** The market's; to be changed. */
+  trouble: Trouble
+  /** The way to CoinGecko. */
+  coingecko: Gate
+  /** The way by which the service is scraped. */
+  scrapes: Gate
+  close(): Promise<void>
+}
+
+/** The service, listening. @param redis address of a Redis, if there is one */
+export async function startService(redis?: string): Promise<DrillService> {
+  const server = await startCoingecko()
+  const coingecko = await openGate((server.address() as AddressInfo).port)
+  const trouble: Trouble = { failing: false, delay: 0 }
+  const config = loadConfig({
+    LOG_LEVEL: 'silent',
+    COIN_SOURCE: 'coingecko',
+    COINGECKO_ORIGIN: `http://127.0.0.1:${coingecko.port}`,
+    COINGECKO_RPM: '1000',
+    // A busy machine is no fault of the drill.
+    MAX_EVENT_LOOP_DELAY_MS: '0',
+    // Clients have addresses of their own.
+    TRUST_PROXY: 'loopback',
+    // Rankings and coins stay in the cache, unless the fault is a cold one; quotes are asked of the market every time.
+    RANKING_TTL_SECONDS: '3600',
+    COINS_TTL_SECONDS: '3600',
+    QUOTE_TTL_SECONDS: '0',
+    ...(redis !== undefined && { REDIS_URL: redis })
+  })
+  const app = await buildApp(config, { source: troubled(simulatedSource({ seed: config.SIMULATION_SEED }), trouble) })
+  const url = await app.listen({ host: '127.0.0.1', port: 0 })
+  const scrapes = await openGate(Number(new URL(url).port))
+  async function close(): Promise<void> {
+    await Promise.all([scrapes.cut(), app.close(), coingecko.cut()])
+    server.closeAllConnections()
+    server.close()
+  }
+  return { app, url, trouble, coingecko, scrapes, close }
+}

@@ -85,6 +85,20 @@ t.test('one that is held back is told to nobody, and that is right', async (t) =
   t.same(problemsOf(outcome), [])
 })
 
+t.test('each of several alerts has its own time', async (t) => {
+  const watcher = watcherOf([
+    { firing: ['Wet'], told: [fires()] },
+    { firing: ['Wet', 'Deep'], told: [fires('Deep', 'critical'), fires()] },
+    { firing: ['Wet'], told: [ends('Deep', 'critical')] },
+    { told: [ends()] }
+  ])
+  const { alerts } = await rehearse(faultOf({ expected: ['Wet', 'Deep'] }), watcher)
+  t.same(alerts, [
+    { alert: 'Wet', fired: 0, told: { receiver: 'warning', after: 0 }, resolved: 1, toldResolved: true },
+    { alert: 'Deep', fired: 1, told: { receiver: 'critical', after: 1 }, resolved: 0, toldResolved: true }
+  ])
+})
+
 t.test('what does not happen within the limit is a problem', async (t) => {
   const never = await rehearse(faultOf(), watcherOf([{ pending: ['Wet'] }]))
   t.same(problemsOf(never), ['flood: Wet did not fire'])

@@ -12,7 +12,7 @@ export function problemsOf({ fault, alerts, falseAlarms, restless }: Outcome): s
     ]
   })
   const wrong = falseAlarms.map((alert) => `${alert} fired, and should not have`)
-  const late = restless.map((alert) => `${alert} was still active at the end`)
+  const late = restless.map((alert) => `${alert} was not over at the end, or somebody thinks so`)
   return [...missing, ...wrong, ...late].map((text) => `${fault}: ${text}`)
 }
 

@@ -67,24 +67,32 @@ async function until(watcher: Watcher, holds: (view: View) => boolean): Promise<
 
 /** Alerts that are not silent, but for those that remember earlier faults. */
 function noise({ pending, firing }: View): string[] {
-  return [...new Set([...firing, ...pending])].filter((alert) => !REMEMBERING.includes(alert))
+  return [...firing, ...pending].filter((alert) => !REMEMBERING.includes(alert))
+}
+
+/** Alerts that receivers take to be firing: before they hear of the end they would not hear of a new beginning. */
+function open(notices: readonly Notice[]): string[] {
+  const last = new Map(notices.map(({ alert, status }) => [alert, status]))
+  return [...last.keys()].filter((alert) => last.get(alert) === 'firing' && !REMEMBERING.includes(alert))
 }
 
 /**
- * Waits until nothing is pending and nothing fires, for some time.
+ * Waits until nothing is pending, nothing fires and every receiver knows, for some time.
  * @param quiet milliseconds
- * @returns what still does
+ * @param heldBack alerts whose end may be held back too
+ * @returns what is not over
  */
 export async function settle(
   watcher: Watcher,
   quiet: number,
-  seen: (view: View) => void = () => undefined
+  seen: (view: View) => void = () => undefined,
+  heldBack: ReadonlySet<string> = new Set()
 ): Promise<string[]> {
   let left: string[] = []
   let since = watcher.now()
   await until(watcher, (view) => {
     seen(view)
-    left = noise(view)
+    left = [...new Set([...noise(view), ...open(watcher.notices).filter((alert) => !heldBack.has(alert))])]
     if (left.length > 0) since = watcher.now()
     return left.length === 0 && watcher.now() - since >= quiet
   })
@@ -130,7 +138,9 @@ export async function rehearse(fault: Fault, watcher: Watcher): Promise<Outcome>
   const { now, say } = watcher
   const alerts = fault.expected.map((alert): AlertOutcome => ({ alert, toldResolved: true }))
   const others = new Set<string>()
-  function noteOthers({ firing }: View): void {
+  const held = new Set<string>()
+  function noteOthers({ firing, heldBack }: View): void {
+    for (const alert of heldBack) held.add(alert)
     for (const alert of firing) if (!fault.expected.includes(alert)) others.add(alert)
   }
 
@@ -155,7 +165,7 @@ export async function rehearse(fault: Fault, watcher: Watcher): Promise<Outcome>
       ({ fired, resolved, toldResolved }) => fired === undefined || (resolved !== undefined && toldResolved)
     )
   })
-  const restless = await settle(watcher, 0, noteOthers)
+  const restless = await settle(watcher, 0, noteOthers, held)
   const fired = [...others].toSorted()
   return {
     fault: fault.name,

@@ -6,6 +6,7 @@ import { runInNewContext } from 'node:vm'
 import type { FastifyInstance } from 'fastify'
 import { buildApp } from '../app.ts'
 import { loadConfig } from '../config.ts'
+import { createRandom } from '../domain/random.ts'
 import { details, overview } from '../monitoring/panels.ts'
 import { CAPACITY, type Ring, TICK, createRing } from '../plugins/metrics/ring.ts'
 import { begin, settings, spread, table } from './harness.ts'
@@ -39,10 +40,12 @@ async function memory(): Promise<number> {
   return heapUsed + arrayBuffers
 }
 
-/** A few requests of every kind. */
-async function use(app: FastifyInstance, turn: number): Promise<void> {
+const random = createRandom('dashboard')
+
+/** A few requests, never the same number: what repeats itself would compress too well. */
+async function use(app: FastifyInstance): Promise<void> {
   for (const url of ['/predict_ticker/AAPL', '/ticker_info/MSFT', '/models', '/countries', '/no/such/page']) {
-    if (turn % ((url.length % 4) + 1) === 0) await app.inject(url)
+    for (let n = Math.floor(4 * random.uniform()); n > 0; n--) await app.inject(url)
   }
 }
 
@@ -82,7 +85,7 @@ async function measureRing(app: FastifyInstance): Promise<string[][]> {
   const cpu: number[] = []
   for (let i = 0; i < SAMPLES; i++) {
     now += TICK
-    await use(app, i)
+    await use(app)
     const start = process.cpuUsage()
     const began = performance.now()
     await ring.tick()
@@ -175,7 +178,7 @@ async function main(): Promise<void> {
   )
   for (const country of ['Switzerland', 'Germany', 'Japan', 'Global']) await app.inject(`/ranking?country=${country}`)
   for (let i = 0; i < CAPACITY; i++) {
-    await use(app, i)
+    await use(app)
     mock.timers.tick(TICK)
     await nextTurn()
     if (i % 240 === 0) console.log(`${i} of ${CAPACITY} ticks`)

@@ -7,7 +7,7 @@ import { runtime } from '../../monitoring/query.ts'
 import type { Events, Matcher, PanelQuery } from '../../plugins/metrics/index.ts'
 import { metricsOfQuery } from '../../plugins/metrics/panels.ts'
 import { createRing } from '../../plugins/metrics/ring.ts'
-import { build } from '../helper.ts'
+import { build, fakeSource, waveCandles } from '../helper.ts'
 
 interface Sample {
   name: string
@@ -190,4 +190,12 @@ t.test('every answer of every panel is what the exposition says', async (t) => {
   }
   t.comment(`${compared} answers, ${alive} of them neither 0 nor nothing`)
   t.ok(alive >= 30, `${alive} of ${compared} answers are of something`)
+})
+
+t.test('that prices are invented is said where they are', async (t) => {
+  const simulated = await build(t)
+  t.match((await simulated.inject('/dashboard/data')).json().notice, /^Prices are invented/)
+  const source = fakeSource({ AAA: waveCandles() }, { name: 'csv', kind: 'historical' })
+  const real = await build(t, { ALLOW_SIMULATED_MODEL: '1' }, { source })
+  t.equal((await real.inject('/dashboard/data')).json().notice, null)
 })

@@ -68,6 +68,11 @@ function axesOf({ show, unit }, series) {
   ]
 }
 
+/** @param {ArrayLike<number | null | undefined> | undefined} points */
+function isAlone(points) {
+  return Array.from(points ?? []).filter((value) => typeof value === 'number').length === 1
+}
+
 /** @param {Definition} definition @param {readonly Series[]} series @returns {import('uplot').Series[]} */
 function linesOf({ show }, series) {
   const colours = coloursOf(series.map(({ name }) => name))
@@ -75,7 +80,12 @@ function linesOf({ show }, series) {
     label: name,
     stroke: css(colours[i] ?? '--muted'),
     width: 1.5,
-    points: { show: false },
+    // A single value makes no line.
+    points: {
+      /** @param {import('uplot')} chart @param {number} index */
+      show: (chart, index) => isAlone(chart.data[index]),
+      size: 5
+    },
     ...(show === 'stacked' && { fill: css(colours[i] ?? '--muted', 0.35) }),
     // A heat map is drawn by its hook.
     ...(show === 'heatmap' && { paths: () => null })

@@ -75,7 +75,7 @@ export function faultsOf(service: DrillService, traffic: Traffic, redis?: Gate):
       name: 'unloaded model',
       expected: ['ModelNotLoaded'],
       // Without rankings there are few hits.
-      consequences: [...FAILED_REQUESTS, 'LowCacheHitRate'],
+      consequences: [...FAILED_REQUESTS, 'LowCacheHitRate', 'ModelRejecting'],
       inject: async () => app.model.unload(model),
       heal: async () => app.model.load(model)
     },

@@ -14,7 +14,10 @@ import { createRandom } from '../domain/random.ts'
 import { findProgram } from '../monitoring/stack.ts'
 
 /** The pages, and what must be there before the picture is taken. */
-const SHOTS = [{ path: '/dashboard', ready: '#panels canvas', file: 'dashboard.png' }] as const
+const SHOTS = [
+  { path: '/dashboard', ready: '#panels canvas', file: 'dashboard.png' },
+  { path: '/', ready: 'tbody svg', file: 'landing.png' }
+] as const
 const SIZE = { width: 1440, height: 1100 }
 const MAX_BYTES = 300_000
 const PATIENCE = { timeout: 20_000 }
@@ -49,6 +52,7 @@ async function use(base: string, end: number): Promise<void> {
     for (let i = 0; i < 2 * wave; i++) {
       asked.push(ask('/predict_raw', { features }), ask(`/predict_ticker/${one(TICKERS)}`))
       asked.push(ask(`/ticker_info/${one(TICKERS)}`))
+      if (i === 0) asked.push(ask('/crypto/ranking'))
     }
     if (random.uniform() < 0.2) asked.push(ask('/no/such/page'))
     if (now > burst && now < burst + 8000) asked.push(...Array.from({ length: 40 }, async () => ask('/models')))

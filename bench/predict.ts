@@ -52,7 +52,7 @@ async function runPackages(): Promise<void> {
     const { features } = request.body as { features: Record<string, number> }
     const vector = app.model.toVector('outperform', features)
     const { probability, manifest } = await app.model.predict('outperform', vector)
-    const [prob] = probability
+    const prob = probability![0]
     const warnings = app.model
       .outOfRange('outperform', vector)
       .map((name) => ({ code: 'feature_out_of_range', message: name }))

@@ -2,62 +2,36 @@
  * `node bench/serving.ts`: what serving a model costs. Over HTTP, against a route that validates the same body and predicts
  * nothing; in the process, against `session.run` in a loop; and how long a large request stops the event loop.
  */
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
 import { Type } from '@sinclair/typebox'
-import Fastify, { type FastifyInstance } from 'fastify'
-import { InferenceSession, Tensor } from 'onnxruntime-node'
+import Fastify from 'fastify'
 import { buildApp } from '../app.ts'
 import { loadConfig } from '../config.ts'
 import { signalOf } from '../domain/signals.ts'
 import metrics from '../plugins/metrics/index.ts'
 import { featuresSchema } from '../plugins/model/features.ts'
-import model, { type Manifest, type ModelOptions } from '../plugins/model/index.ts'
 import rateLimit from '../plugins/rate-limit/index.ts'
 import validation from '../plugins/validation.ts'
 import { ModelReference, Probability, Signal, Warnings } from '../schemas/market.ts'
 import { writeForest } from './forest.ts'
+import { begin, isVariant, load, ratios, rounds, serve, settings, spread, start, table, versus } from './harness.ts'
 import {
-  answer,
-  begin,
-  isVariant,
-  load,
-  ratios,
-  rounds,
-  serve,
-  settings,
-  spread,
-  start,
-  table,
-  unpin,
-  versus
-} from './harness.ts'
+  type Kind,
+  LARGE,
+  NAMES,
+  type Question,
+  REPOSITORY,
+  WORKS,
+  readManifest,
+  registerModel,
+  runLoops,
+  runTurns
+} from './serving-runs.ts'
 
 const CONCURRENCIES = [1, 32, 256]
-const NAMES = { linear: 'outperform', trees: 'forest' } as const
-type Kind = keyof typeof NAMES
-/** Rows of the request that stops the event loop, and milliseconds of a window without HTTP. */
-const LARGE = 16_384
-const LOOP_MS = 50
-
-const REPOSITORY = join(import.meta.dirname, '../models')
-const MANIFEST = join(REPOSITORY, 'outperform/1/manifest.json')
 const response = { 200: Type.Object({ prob: Probability, signal: Signal, model: ModelReference, warnings: Warnings }) }
-
-const readManifest = async (): Promise<Manifest> => JSON.parse(await readFile(MANIFEST, 'utf8')) as Manifest
-
-/** A row from the middle of the training rows. */
-const middle = ({ features }: Manifest): Float32Array => Float32Array.from(features, ({ quantiles }) => quantiles.p50)
-
-function simulatedOnly({ source }: Manifest): string | undefined {
-  return source === 'simulated' ? undefined : 'is not the linear model of the simulated market'
-}
-
-async function registerModel(app: FastifyInstance, repository: string, options: Partial<ModelOptions>): Promise<void> {
-  await app.register(model, { repository, refuse: simulatedOnly, ...options })
-}
 
 async function runService(): Promise<void> {
   // The model of the simulated market is the linear one. Nothing may be refused: an answer without work would be fast.
@@ -108,95 +82,6 @@ async function runEcho(reply: object): Promise<void> {
   await app.register(validation)
   app.post('/predict_raw', { schema: { body, response } }, async () => reply)
   await serve(app)
-}
-
-/** Resolves to the rows a second that so many loops score one after the other, each a row at a time. */
-async function rate(loops: number, scoreOne: () => Promise<unknown>): Promise<number> {
-  const started = performance.now()
-  let done = 0
-  const loop = async (): Promise<void> => {
-    while (performance.now() - started < LOOP_MS) {
-      await scoreOne()
-      done++
-    }
-  }
-  await Promise.all(Array.from({ length: loops }, loop))
-  return done / ((performance.now() - started) / 1000)
-}
-
-interface Question {
-  kind: Kind
-  /** Loops over `predict`; 0: one over `session.run`. */
-  loops: number
-}
-
-async function openRaw(repository: string, kind: Kind): Promise<(rows: number) => Promise<unknown>> {
-  const file = join(repository, NAMES[kind], '1/model.onnx')
-  const session = await InferenceSession.create(file, { intraOpNumThreads: 1, interOpNumThreads: 1 })
-  const row = middle(await readManifest())
-  return async (rows) => {
-    const features = Float32Array.from({ length: rows * row.length }, (_, i) => row[i % row.length]!)
-    return session.run({ features: new Tensor('float32', features, [rows, row.length]) }, ['probability'])
-  }
-}
-
-/** Answers questions for rows a second. */
-async function runLoops(forest: string): Promise<void> {
-  const row = middle(await readManifest())
-  const app = { linear: Fastify(), trees: Fastify() }
-  await registerModel(app.linear, REPOSITORY, { execution: 'inline' })
-  await registerModel(app.trees, forest, { execution: 'inline' })
-  const raw = { linear: await openRaw(REPOSITORY, 'linear'), trees: await openRaw(forest, 'trees') }
-  answer(null, async (question) => {
-    const { kind, loops } = question as Question
-    if (loops === 0) return rate(1, async () => raw[kind](1))
-    return rate(loops, async () => app[kind].model.predict(NAMES[kind], row))
-  })
-}
-
-/** Resolves to the longest turn of the event loop while `work` is under way, in milliseconds. */
-async function longestTurn(work: () => Promise<unknown>): Promise<number> {
-  let longest = 0
-  let last = performance.now()
-  let done = false
-  function turn(): void {
-    const now = performance.now()
-    longest = Math.max(longest, now - last)
-    last = now
-    if (!done) setImmediate(turn)
-  }
-  setImmediate(turn)
-  await work()
-  // One turn more: what ran after the last one counts too.
-  done = true
-  await new Promise(setImmediate)
-  return longest
-}
-
-/** What is under way while the event loop turns; nothing at all shows what other processes do to it. */
-const WORKS = ['`session.run` on the main thread', '`predict` in a thread', 'nothing for 30 ms (the noise)'] as const
-
-/** Answers one of WORKS with the longest turn. */
-async function runTurns(forest: string): Promise<void> {
-  const raw = await openRaw(forest, 'trees')
-  const app = Fastify()
-  const row = middle(await readManifest())
-  const vectors = Float32Array.from({ length: LARGE * row.length }, (_, i) => row[i % row.length]!)
-  const works: Record<(typeof WORKS)[number], () => Promise<unknown>> = {
-    [WORKS[0]]: async () => raw(LARGE),
-    [WORKS[1]]: async () => app.model.predict('forest', vectors),
-    [WORKS[2]]: async () => setTimeout(30)
-  }
-  let registered = false
-  answer(null, async (work) => {
-    if (!registered) {
-      // Threads inherit the cores of who starts them.
-      unpin()
-      await registerModel(app, forest, { execution: 'thread' })
-      registered = true
-    }
-    return longestTurn(works[work as keyof typeof works])
-  })
 }
 
 const file = import.meta.filename

@@ -18,20 +18,21 @@ export function signatureOf(metadata: TensorMetadata): Signature {
   return { name: metadata.name, type: metadata.type, shape }
 }
 
-/** The columns of one input, of `size` rows: where there are fewer, zeros follow. `part` itself if it is that already. */
-function gather(
-  part: Float32Array,
-  width: number,
-  { columns, datatype }: InputTensor,
-  size: number
-): Float32Array | Float64Array {
-  const whole = columns.length === width && columns.every((column, i) => column === i)
-  if (whole && datatype === 'FP32' && part.length === size * width) return part
+interface Input extends InputTensor {
+  /** Its columns are the rows as they are. */
+  whole: boolean
+}
+
+/** The columns of one input, of `size` rows: where there are fewer, zeros follow. */
+function gather(part: Float32Array, width: number, { columns, datatype, whole }: Input, size: number): Values {
+  if (whole && part.length === size * width) return part
   const values = new (datatype === 'FP64' ? Float64Array : Float32Array)(size * columns.length)
   let at = 0
   for (let row = 0; row < part.length; row += width) for (const column of columns) values[at++] = part[row + column]!
   return values
 }
+
+type Values = Float32Array | Float64Array
 
 interface Result {
   readonly data: unknown
@@ -43,7 +44,7 @@ function pick({ name, column }: OutputTensor, { data, dims }: Result, size: numb
   const [rows, width = 1] = dims
   if (rows !== size || (column === undefined ? width !== 1 : column >= width))
     throw new TF_ERR_MODEL_OUTPUT(`${name} is [${dims.join()}] for ${size} rows`)
-  const values = data as Float32Array | Float64Array
+  const values = data as Values
   if (width === 1) return values instanceof Float32Array ? values : Float32Array.from(values)
   return Float32Array.from({ length: size }, (_, row) => values[row * width + column!]!)
 }
@@ -63,22 +64,29 @@ export const openOnnxSession: OpenSession = async (bytes, tensors) => {
   // Labels, which nobody asks for, are not made.
   const fetches = [...new Set(tensors.outputs.map(({ name }) => name))]
   const unknown = new onnx.Tensor('float32', new Float32Array(0), [0])
+  const unfed = Object.fromEntries(
+    tensors.inputs.map(({ name }) => [name, unknown as InstanceType<typeof onnx.Tensor>])
+  )
+  const width = tensors.inputs.reduce((sum, { columns }) => sum + columns.length, 0)
+  const plan = tensors.inputs.map((input): Input => {
+    const { datatype, columns } = input
+    const whole = datatype === 'FP32' && columns.length === width && columns.every((column, i) => column === i)
+    return { ...input, whole }
+  })
 
-  /** Of these rows those from `from` on, as many as one run takes. */
-  function feedsOf({ features, rows }: Rows, from: number): Record<string, InstanceType<typeof onnx.Tensor>> {
-    const width = features.length / rows
+  /** Feeds of these rows those from `from` on, as many as one run takes. */
+  function feed(feeds: typeof unfed, { features, rows }: Rows, from: number): typeof unfed {
     const size = batch ?? rows
     const part = features.subarray(from * width, (from + size) * width)
-    const feeds = tensors.inputs.map((input) => {
+    for (const input of plan) {
       const values = gather(part, width, input, size)
       const dims = [size, input.columns.length]
-      const tensor =
+      feeds[input.name] =
         values instanceof Float64Array
           ? new onnx.Tensor('float64', values, dims)
           : new onnx.Tensor('float32', values, dims)
-      return [input.name, tensor] as const
-    })
-    return Object.fromEntries(feeds)
+    }
+    return feeds
   }
 
   return {
@@ -87,13 +95,13 @@ export const openOnnxSession: OpenSession = async (bytes, tensors) => {
     async run(next) {
       // `session.run` computes in a setImmediate of its own, and reads what it is fed there. Ours comes just before it: so
       // late, every request of this turn is in the batch. A runtime that read earlier would fail the warm-up.
-      const feeds = Object.fromEntries(tensors.inputs.map(({ name }) => [name, unknown]))
+      const feeds = { ...unfed }
       let given: Rows | undefined
       let nothing: unknown
       setImmediate(() => {
         try {
           given = next()
-          Object.assign(feeds, feedsOf(given, 0))
+          feed(feeds, given, 0)
         } catch (error) {
           // The empty tensor is refused.
           nothing = error
@@ -109,7 +117,7 @@ export const openOnnxSession: OpenSession = async (bytes, tensors) => {
       for (const { role } of tensors.outputs) scores[role] = new Float32Array(rows)
       let part = first
       for (let from = 0; from < rows; from += batch) {
-        if (from > 0) part = read(tensors, await session.run(feedsOf(given!, from), fetches), batch)
+        if (from > 0) part = read(tensors, await session.run(feed(feeds, given!, from), fetches), batch)
         for (const { role } of tensors.outputs) scores[role]!.set(part[role]!.subarray(0, rows - from), from)
       }
       return scores

@@ -20,7 +20,7 @@ import errors, { clientErrorHandler, frameworkErrors, notFound } from './plugins
 import health from './plugins/health.ts'
 import market from './plugins/market.ts'
 import metrics from './plugins/metrics/index.ts'
-import model, { type Manifest, type OpenSession } from './plugins/model/index.ts'
+import model, { type Manifest, type OpenSession, tensorsOf } from './plugins/model/index.ts'
 import openapi from './plugins/openapi.ts'
 import overload from './plugins/overload.ts'
 import pageHeaders from './plugins/page-headers.ts'
@@ -209,6 +209,8 @@ function fingerprint(config: Config): string {
 function refusal(manifest: Manifest, source: MarketSource, config: Config): string | undefined {
   const names = manifest.features.map(({ name }) => name)
   if (names.join() !== FEATURES.map(({ name }) => name).join()) return 'has other features than this service computes'
+  const roles = tensorsOf(manifest).outputs.map(({ role }) => role)
+  if (!roles.includes('probability') || !roles.includes('margin')) return 'answers no probability with its log-odds'
   if (manifest.source === source.kind) return undefined
   if (source.kind === 'historical' && config.ALLOW_SIMULATED_MODEL) return undefined
   return `was trained on ${manifest.source} prices, and MARKET_SOURCE=${source.name} has ${source.kind} ones`

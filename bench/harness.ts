@@ -49,6 +49,11 @@ export async function start(file: string, name: string, ...args: string[]): Prom
   }
 }
 
+/** In a variant's process: lets it, and the threads that it starts from here on, use both cores. */
+export function unpin(): void {
+  spawnSync('taskset', ['-acp', `${SERVER_CORE},${CLIENT_CORE}`, String(process.pid)], { stdio: 'ignore' })
+}
+
 /** Whether this process is one that `start` made. */
 export const isVariant: boolean = process.send !== undefined
 

@@ -34,7 +34,7 @@ export async function build(): Promise<FastifyInstance> {
     const vector = app.model.toVector('tiny', request.body)
     const { probability, manifest } = await app.model.predict('tiny', vector)
     return {
-      probability: probability[0],
+      probability: probability?.[0],
       label: manifest.label,
       version: manifest.version,
       outOfRange: app.model.outOfRange('tiny', vector)

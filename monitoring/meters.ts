@@ -171,7 +171,7 @@ export function createMeters(metrics: Metrics): Meters {
         models[name]!.executions.inc()
         models[name]!.rows.observe(rows)
         models[name]!.predictions.inc(rows)
-        for (const p of scores.probability) probability.observe(p)
+        for (const p of scores.probability ?? []) probability.observe(p)
       },
       onReject: (name, reason) => models[name]!.rejects[reason]!.inc(),
       onReload({ model: name, result, reason }) {

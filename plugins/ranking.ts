@@ -153,8 +153,9 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
 
     const vectors = new Float32Array(candidates.length * FEATURES.length)
     candidates.forEach(({ vector }, i) => vectors.set(vector, i * FEATURES.length))
+    // A model without both is refused.
     const { probability, margin, manifest } = await model.predict(RANKING_MODEL, vectors)
-    const scored = candidates.map((item, i) => ({ ...item, probability: probability[i]!, margin: margin[i]! }))
+    const scored = candidates.map((item, i) => ({ ...item, probability: probability![i]!, margin: margin![i]! }))
     onScored?.(manifest, scored)
     return { scored, skipped, manifest }
   }

@@ -31,10 +31,11 @@ const predictions: FastifyPluginAsyncTypebox = async (fastify) => {
     async (request) => {
       // The schema is made at boot, so its type is not known here; toVector checks every name again.
       const vector = fastify.model.toVector(RANKING_MODEL, request.body.features as Record<string, number>)
+      // A model without both is refused.
       const { probability, margin, manifest } = await fastify.model.predict(RANKING_MODEL, vector)
-      const prob = probability[0]!
+      const prob = probability![0]!
       const warnings = fastify.ranking.extrapolations(vector)
-      const explanation = request.query.explain ? fastify.ranking.explain(manifest, vector, margin[0]!) : {}
+      const explanation = request.query.explain ? fastify.ranking.explain(manifest, vector, margin![0]!) : {}
       return { prob, signal: signalOf(prob), model: fastify.ranking.describe(manifest), warnings, ...explanation }
     }
   )

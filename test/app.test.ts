@@ -5,7 +5,7 @@ import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { buildApp } from '../app.ts'
 import type { Candles } from '../domain/market.ts'
-import { openOnnxSession } from '../plugins/model/session.ts'
+import { openOnnxSession } from '../plugins/model/onnx.ts'
 import { build, fakeSource, scrape, testConfig, waveCandles } from './helper.ts'
 
 /** What a raw connection gets back for a text. */
@@ -43,8 +43,8 @@ function pricesFolder(t: Test, members: Record<string, Record<string, Candles>>)
 
 t.test('a boot that fails closes what it opened', async (t) => {
   let released = 0
-  const openSession: typeof openOnnxSession = async (bytes) => {
-    const session = await openOnnxSession(bytes)
+  const openSession: typeof openOnnxSession = async (bytes, tensors) => {
+    const session = await openOnnxSession(bytes, tensors)
     const release = async (): Promise<void> => {
       released++
       await session.release()
@@ -162,6 +162,28 @@ t.test('a model with other features, or in another order, is not served', async 
     code: 'TF_ERR_MODEL_NONE_FITS',
     message: /version 1 has other features than this service computes/
   })
+})
+
+t.test('a model without log-odds, or without probabilities, is not served', async (t) => {
+  for (const change of [
+    { outputs: { probability: { name: 'probability' } } },
+    {
+      task: 'regression',
+      calibration: {},
+      linear: undefined,
+      self_test: [{ features: {}, score: 1 }]
+    }
+  ]) {
+    t.testdir()
+    const folder = repositoryOf(t, '1')
+    const file = join(folder, 'outperform/1/manifest.json')
+    const { linear: _, ...manifest } = JSON.parse(readFileSync(file, 'utf8'))
+    writeFileSync(file, JSON.stringify({ ...manifest, ...change }))
+    await t.rejects(build(t, { MODEL_DIR: folder }), {
+      code: 'TF_ERR_MODEL_NONE_FITS',
+      message: /version 1 answers no probability with its log-odds/
+    })
+  }
 })
 
 t.test('a folder that is not there stops the boot', async (t) => {

@@ -7,12 +7,16 @@ export interface OnnxTensor {
   values: Float32Array
 }
 
-/** One operation; `attributes` are integers, the only kind these models need. */
+/** An attribute's value: an integer, a text, or a list of one kind; a Float32Array is a list of floats. */
+export type OnnxAttribute = number | string | readonly number[] | readonly string[] | Float32Array
+
+/** One operation, of ai.onnx or, with `domain: 'ai.onnx.ml'`, of the classical models. */
 export interface OnnxNode {
   operator: string
+  domain?: 'ai.onnx.ml'
   input: string[]
   output: string[]
-  attributes?: Record<string, number>
+  attributes?: Record<string, OnnxAttribute>
 }
 
 /** An input or output float32 [batch, width], the batch free. */
@@ -36,7 +40,7 @@ export interface OnnxModel {
 const OPSET = 13
 const IR_VERSION = 8
 const FLOAT = 1
-const ATTRIBUTE_INT = 2
+const ML_OPSET = 1
 
 const field = (type: string, id: number): protobuf.IField => ({ type, id })
 const repeated = (type: string, id: number): protobuf.IField => ({ type, id, rule: 'repeated' })
@@ -71,10 +75,21 @@ const ModelProto = protobuf.Root.fromJSON({
         output: repeated('string', 2),
         name: field('string', 3),
         opType: field('string', 4),
-        attribute: repeated('AttributeProto', 5)
+        attribute: repeated('AttributeProto', 5),
+        domain: field('string', 7)
       }
     },
-    AttributeProto: { fields: { name: field('string', 1), i: field('int64', 3), type: field('int32', 20) } },
+    AttributeProto: {
+      fields: {
+        name: field('string', 1),
+        i: field('int64', 3),
+        s: field('bytes', 4),
+        floats: repeated('float', 7),
+        ints: repeated('int64', 8),
+        strings: repeated('bytes', 9),
+        type: field('int32', 20)
+      }
+    },
     TensorProto: {
       fields: {
         dims: repeated('int64', 1),
@@ -97,7 +112,10 @@ export function encodeOnnx({ name, description, inputs, outputs, nodes, tensors,
     irVersion: IR_VERSION,
     producerName: 'trading-fun-api',
     docString: description,
-    opsetImport: [{ domain: '', version: OPSET }],
+    opsetImport: [
+      { domain: '', version: OPSET },
+      ...(nodes.some(({ domain }) => domain) ? [{ domain: 'ai.onnx.ml', version: ML_OPSET }] : [])
+    ],
     metadataProps: Object.entries(metadata).map(([key, value]) => ({ key, value })),
     graph: {
       name,
@@ -109,9 +127,20 @@ export function encodeOnnx({ name, description, inputs, outputs, nodes, tensors,
   }).finish()
 }
 
-function toNode({ operator, input, output, attributes = {} }: OnnxNode): object {
-  const attribute = Object.entries(attributes).map(([name, i]) => ({ name, i, type: ATTRIBUTE_INT }))
-  return { opType: operator, name: output[0], input, output, attribute }
+function toNode({ operator, domain, input, output, attributes = {} }: OnnxNode): object {
+  const attribute = Object.entries(attributes).map(([name, value]) => ({ name, ...toAttribute(value) }))
+  return { opType: operator, name: output[0], input, output, attribute, ...(domain && { domain }) }
+}
+
+/** The numbers are AttributeProto.AttributeType. */
+function toAttribute(value: OnnxAttribute): object {
+  if (typeof value === 'number') return { i: value, type: 2 }
+  if (typeof value === 'string') return { s: Buffer.from(value), type: 3 }
+  if (value instanceof Float32Array) return { floats: [...value], type: 6 }
+  const [first] = value
+  return typeof first === 'string'
+    ? { strings: value.map((text) => Buffer.from(String(text))), type: 8 }
+    : { ints: value, type: 7 }
 }
 
 /** `rawData` is little-endian, whatever this machine is. */

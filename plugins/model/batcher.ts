@@ -4,6 +4,7 @@ import { TF_ERR_MODEL_ABORTED, TF_ERR_MODEL_BUSY, TF_ERR_MODEL_DEADLINE, TF_ERR_
 import type { Manifest } from './manifest.ts'
 import type { ModelData } from './options.ts'
 import { type ModelSession, type Scores, checkScores } from './session.ts'
+import { type Tensors, tensorsOf } from './tensors.ts'
 
 /** The scores of a request's rows, and the version that gave them: it may be another one than a moment ago. */
 export interface Prediction extends Scores {
@@ -92,6 +93,7 @@ export class Batcher {
   readonly #manifest: Manifest
   readonly #options: BatcherOptions
   readonly #width: number
+  readonly #outputs: Tensors['outputs']
   readonly #clock: Clock
   readonly #queue: Batch[] = []
   #queued = 0
@@ -113,6 +115,7 @@ export class Batcher {
     this.#manifest = manifest
     this.#options = options
     this.#width = manifest.features.length
+    this.#outputs = tensorsOf(manifest).outputs
     this.#clock = options.clock ?? SYSTEM_CLOCK
   }
 
@@ -283,7 +286,7 @@ export class Batcher {
         return { features: batch.features.subarray(0, batch.rows * this.#width), rows: batch.rows }
       })
       const seconds = (this.#clock.now() - run.started) / 1000
-      checkScores(scores, run.batch!.rows)
+      checkScores(scores, run.batch!.rows, this.#outputs)
       this.#answer(run.batch!.jobs, scores)
       this.#end(run.batch!, run.started, seconds, scores)
     } catch (cause) {
@@ -305,14 +308,15 @@ export class Batcher {
     }
   }
 
-  #answer(jobs: readonly Job[], { probability, margin }: Scores): void {
-    const manifest = this.#manifest
+  #answer(jobs: readonly Job[], scores: Scores): void {
     let from = 0
     for (const job of jobs) {
       const to = from + job.rows
       job.settled = true
       job.forget?.()
-      job.resolve({ probability: probability.subarray(from, to), margin: margin.subarray(from, to), manifest })
+      const prediction: Prediction = { manifest: this.#manifest }
+      for (const { role } of this.#outputs) prediction[role] = scores[role]!.subarray(from, to)
+      job.resolve(prediction)
       from = to
     }
   }

@@ -108,7 +108,7 @@ export const TF_ERR_MODEL_INFERENCE = createError<[string] | [string, { cause: u
   'Inference failed: %s',
   500
 )
-/** The runtime answered something that is no probability. */
+/** The runtime answered something that is no probability, or no finite number. */
 export const TF_ERR_MODEL_OUTPUT = createError<[string]>('TF_ERR_MODEL_OUTPUT', 'Inference failed: %s', 500)
 /** It took too long: in the queue, or in a run. */
 export const TF_ERR_MODEL_DEADLINE = createError('TF_ERR_MODEL_DEADLINE', 'The model did not answer in time', 504)

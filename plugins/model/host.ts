@@ -1,9 +1,10 @@
 /** The inside of an isolate: one session, in a worker thread or a child process, that runs what it is sent. */
-import type { OpenSession, Scores, Signature } from './session.ts'
+import type { OpenSession, Scores } from './session.ts'
+import type { Signature, Tensors } from './tensors.ts'
 
 /** What an isolate is told. */
 export type Order =
-  | { order: 'open'; bytes: Uint8Array }
+  | { order: 'open'; bytes: Uint8Array; tensors: Tensors }
   | { order: 'run'; features: Float32Array; rows: number }
   | { order: 'end' }
 
@@ -19,7 +20,7 @@ export function createHost(open: OpenSession): (order: Order) => Promise<Answer 
 
   async function follow(order: Order): Promise<Answer | undefined> {
     if (order.order === 'open') {
-      session = await open(order.bytes)
+      session = await open(order.bytes, order.tensors)
       return { answer: 'opened', inputs: session.inputs, outputs: session.outputs }
     }
     if (order.order === 'run') {

@@ -26,7 +26,8 @@ export { REJECT_REASONS, RELOAD_REASONS, type RejectReason, type ReloadReason } 
 export type { IndexEntry, Reload } from './registry.ts'
 export type { ModelVersion } from './repository.ts'
 export type { Execution } from './runtime.ts'
-export type { ModelSession, OpenSession, Scores, Signature } from './session.ts'
+export type { ModelSession, OpenSession, Scores } from './session.ts'
+export { type InputTensor, type OutputTensor, type Role, type Signature, type Tensors, tensorsOf } from './tensors.ts'
 
 /** What one request may ask for. */
 export interface PredictOptions extends Patience {
@@ -75,8 +76,9 @@ export interface Model {
   /** Rows of a model that may wait or be in a run: the option `maxQueueSize`. */
   readonly queueCapacity: number
   /**
-   * Scores vectors, row-major, in the order of the manifest's features. Requests of one turn of the event loop are scored in
-   * one run; a row's scores are the same, to the bit, whatever it is batched with.
+   * Scores vectors, row-major, in the order of the manifest's features. A classification answers `probability`, and `margin` if
+   * it has one; a regression `score`. Requests of one turn of the event loop are scored in one run; a row's scores are the same,
+   * to the bit, whatever it is batched with, if the model's operators see to it.
    * @throws TF_ERR_MODEL_UNKNOWN, TF_ERR_MODEL_NOT_LOADED, TF_ERR_MODEL_INPUT naming the feature, TF_ERR_MODEL_BUSY,
    * TF_ERR_MODEL_DEADLINE, TF_ERR_MODEL_ABORTED, TF_ERR_MODEL_CRASHED, TF_ERR_MODEL_INFERENCE, TF_ERR_MODEL_OUTPUT
    */

@@ -4,7 +4,8 @@ import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { TF_ERR_MODEL_CRASHED, TF_ERR_MODEL_DEADLINE } from './errors.ts'
 import type { Answer, Order } from './host.ts'
-import type { Scores, Signature } from './session.ts'
+import type { Scores } from './session.ts'
+import type { Signature, Tensors } from './tensors.ts'
 
 export type IsolateKind = 'thread' | 'process'
 
@@ -87,8 +88,11 @@ export class Isolate {
   }
 
   /** Opens its session. @throws TF_ERR_MODEL_DEADLINE, TF_ERR_MODEL_CRASHED, the runtime's own error by its message */
-  async open(bytes: Uint8Array): Promise<{ inputs: readonly Signature[]; outputs: readonly Signature[] }> {
-    const answer = await this.#follow({ order: 'open', bytes }, this.#options.startTimeout)
+  async open(
+    bytes: Uint8Array,
+    tensors: Tensors
+  ): Promise<{ inputs: readonly Signature[]; outputs: readonly Signature[] }> {
+    const answer = await this.#follow({ order: 'open', bytes, tensors }, this.#options.startTimeout)
     return answer as Extract<Answer, { answer: 'opened' }>
   }
 

@@ -68,9 +68,11 @@ export async function checkLinear(session: ModelSession, manifest: Manifest): Pr
   const scores = await session.run(() => ({ features: vectors, rows }))
   for (let row = 0; row < rows; row++) {
     const { margin, tolerance } = explain(manifest, vectors.subarray(row * width, (row + 1) * width))!
+    // A manifest with the block names the output.
+    const answered = scores.margin![row]!
     // Written so that NaN fails it.
-    if (!(Math.abs(margin - scores.margin[row]!) <= tolerance)) {
-      throw new TF_ERR_MODEL_LINEAR(`${manifest.name}/${manifest.version}`, margin, scores.margin[row]!)
+    if (!(Math.abs(margin - answered) <= tolerance)) {
+      throw new TF_ERR_MODEL_LINEAR(`${manifest.name}/${manifest.version}`, margin, answered)
     }
   }
 }

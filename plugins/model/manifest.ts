@@ -44,6 +44,35 @@ const DriftSchema = Type.Object(
   }
 )
 
+const TaskSchema = Type.Union([Type.Literal('classification'), Type.Literal('regression')], {
+  description: 'classification, the default: the model answers a probability. regression: it answers a score.'
+})
+
+const InputsSchema = Type.Array(
+  Type.Object(
+    {
+      name: Type.String({ minLength: 1 }),
+      datatype: Type.Optional(Type.Union([Type.Literal('FP32'), Type.Literal('FP64')])),
+      features: Type.Optional(Type.Array(Type.String(), { minItems: 1 }))
+    },
+    { additionalProperties: false }
+  ),
+  { minItems: 1, maxItems: 4096, description: 'The tensors that the features go into, each into one.' }
+)
+
+const OutputSchema = Type.Object(
+  { name: Type.String({ minLength: 1 }), column: Type.Optional(Type.Integer({ minimum: 0 })) },
+  { additionalProperties: false }
+)
+const OutputsSchema = Type.Object(
+  {
+    probability: Type.Optional(OutputSchema),
+    margin: Type.Optional(OutputSchema),
+    score: Type.Optional(OutputSchema)
+  },
+  { additionalProperties: false, description: 'The tensors that the answers are in.' }
+)
+
 /** Parameters of a linear model, as float32. */
 export type Linear = Static<typeof LinearSchema>
 /** The distribution of one quantity among the training rows, and how far a date or a month of them strays from it. */
@@ -63,7 +92,7 @@ export const ManifestSchema = Type.Object({
     maxItems: 4096,
     description: 'The columns of the input, in order.'
   }),
-  label: Type.String({ description: 'What the probability is a probability of.' }),
+  label: Type.String({ description: 'What the probability is a probability of, or what the score is.' }),
   horizon_days: Type.Integer({ minimum: 1, description: 'Trading days ahead.' }),
   trained_at: Type.String(),
   window: Type.Object({ from: Type.String(), to: Type.String() }),
@@ -72,11 +101,19 @@ export const ManifestSchema = Type.Object({
   calibration: Type.Record(Type.String(), Type.Unknown()),
   metrics: Type.Record(Type.String(), Type.Unknown(), { description: 'Purged walk-forward figures.' }),
   sha256: Type.String({ pattern: '^[0-9a-f]{64}$' }),
-  self_test: Type.Array(Type.Object({ features: Type.Record(Type.String(), Finite), probability: Finite }), {
-    minItems: 1
-  }),
+  self_test: Type.Array(
+    Type.Object({
+      features: Type.Record(Type.String(), Finite),
+      probability: Type.Optional(Finite),
+      score: Type.Optional(Finite)
+    }),
+    { minItems: 1 }
+  ),
   linear: Type.Optional(LinearSchema),
-  drift: Type.Optional(DriftSchema)
+  drift: Type.Optional(DriftSchema),
+  task: Type.Optional(TaskSchema),
+  inputs: Type.Optional(InputsSchema),
+  outputs: Type.Optional(OutputsSchema)
 })
 
 export type Manifest = Static<typeof ManifestSchema>

@@ -2,6 +2,7 @@
 import { TF_ERR_MODEL_DEADLINE } from './errors.ts'
 import { Isolate, type IsolateOptions } from './isolate.ts'
 import type { ModelSession, Scores } from './session.ts'
+import type { Tensors } from './tensors.ts'
 
 export interface PoolOptions extends IsolateOptions {
   /** Isolates at the most. The first one is started at once, others when they are needed. */
@@ -9,7 +10,7 @@ export interface PoolOptions extends IsolateOptions {
 }
 
 /** @throws TF_ERR_MODEL_DEADLINE, TF_ERR_MODEL_CRASHED, the runtime's own error by its message */
-export async function openPool(bytes: Uint8Array, options: PoolOptions): Promise<ModelSession> {
+export async function openPool(bytes: Uint8Array, tensors: Tensors, options: PoolOptions): Promise<ModelSession> {
   const { workers, timeout } = options
   const isolates = new Set<Isolate>()
   const free: Isolate[] = []
@@ -25,7 +26,7 @@ export async function openPool(bytes: Uint8Array, options: PoolOptions): Promise
     const isolate = new Isolate(options)
     isolates.add(isolate)
     try {
-      return { isolate, opened: await isolate.open(bytes) }
+      return { isolate, opened: await isolate.open(bytes, tensors) }
     } catch (error) {
       isolates.delete(isolate)
       waiting.shift()?.()

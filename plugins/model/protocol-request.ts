@@ -1,7 +1,7 @@
 /** Inference requests as they come, checked to the last element: whatever the service's own validator lets pass or changes. */
 import { TF_ERR_MODEL_INPUT } from './errors.ts'
 import type { Manifest } from './manifest.ts'
-import { DATATYPE, INPUT, OUTPUTS, type OutputName } from './protocol-schema.ts'
+import { type InputTensor, type Role, tensorsOf } from './tensors.ts'
 
 /** A request that can be scored. */
 export interface CheckedRequest {
@@ -10,7 +10,7 @@ export interface CheckedRequest {
   /** Row-major, rounded to float32. */
   vectors: Float32Array
   /** In the order in which they were asked for, each once. */
-  outputs: readonly OutputName[]
+  outputs: readonly Role[]
 }
 
 type Fields = Readonly<Record<string, unknown>>
@@ -42,8 +42,7 @@ function checkParameters(owner: Fields, path: string): void {
 }
 
 /** Rows of `[N, F]`. */
-function rowsOf(value: unknown, width: number, maxRows: number): number {
-  const path = `inputs/0/shape`
+function rowsOf(value: unknown, path: string, width: number, maxRows: number): number {
   const shape = listOf(value, path)
   const [rows] = shape
   if (shape.length !== 2 || shape[1] !== width || !Number.isSafeInteger(rows) || (rows as number) < 1)
@@ -52,16 +51,24 @@ function rowsOf(value: unknown, width: number, maxRows: number): number {
   return rows as number
 }
 
-/** Flat or nested, the same numbers in the same order. */
-function vectorsOf(value: unknown, rows: number, { features }: Manifest): Float32Array {
-  const path = 'inputs/0/data'
-  const width = features.length
+/** Puts the elements of an input, flat or nested, into their columns of the vectors. */
+function fill(
+  vectors: Float32Array,
+  value: unknown,
+  path: string,
+  columns: readonly number[],
+  manifest: Manifest
+): void {
+  const { features } = manifest
   const data = listOf(value, path)
-  const vectors = new Float32Array(rows * width)
+  const width = columns.length
+  const rows = vectors.length / features.length
   const put = (element: unknown, at: number, place: string): void => {
-    vectors[at] = element as number
-    if (typeof element !== 'number' || !Number.isFinite(vectors[at]))
-      refuse(`${path}/${place}`, `(${features[at % width]!.name}) must be a finite number (float32)`)
+    const column = columns[at % width]!
+    const target = Math.floor(at / width) * features.length + column
+    vectors[target] = element as number
+    if (typeof element !== 'number' || !Number.isFinite(vectors[target]))
+      refuse(`${path}/${place}`, `(${features[column]!.name}) must be a finite number (float32)`)
   }
   if (Array.isArray(data[0])) {
     if (data.length !== rows) refuse(path, `has ${data.length} rows, the shape ${rows}`)
@@ -71,26 +78,51 @@ function vectorsOf(value: unknown, rows: number, { features }: Manifest): Float3
       for (const [j, element] of values.entries()) put(element, i * width + j, `${i}/${j}`)
     }
   } else {
-    if (data.length !== vectors.length) refuse(path, `has ${data.length} elements, the shape ${vectors.length}`)
+    if (data.length !== rows * width) refuse(path, `has ${data.length} elements, the shape ${rows * width}`)
     for (const [i, element] of data.entries()) put(element, i, `${i}`)
   }
-  return vectors
 }
 
-function outputsOf(value: unknown): readonly OutputName[] {
-  if (value === undefined) return OUTPUTS
-  const names: OutputName[] = []
+function outputsOf(value: unknown, all: readonly Role[]): readonly Role[] {
+  if (value === undefined) return all
+  const names: Role[] = []
   for (const [i, entry] of listOf(value, 'outputs').entries()) {
     const path = `outputs/${i}`
     const output = fieldsOf(entry, path)
-    const name = OUTPUTS.find((known) => known === output['name'])
-    if (name === undefined) refuse(`${path}/name`, `is no output of this model, there are ${OUTPUTS.join(', ')}`)
+    const name = all.find((known) => known === output['name'])
+    if (name === undefined) refuse(`${path}/name`, `is no output of this model, there are ${all.join(', ')}`)
     // Or a small request could ask for a reply of any size.
     if (names.includes(name)) refuse(`${path}/name`, 'is asked for already')
     checkParameters(output, `${path}/`)
     names.push(name)
   }
-  return names.length === 0 ? OUTPUTS : names
+  return names.length === 0 ? all : names
+}
+
+/** The inputs of a request by the tensors of the model, in their order, each with its place in the body. */
+function inputsOf(
+  value: unknown,
+  tensors: readonly InputTensor[]
+): { tensor: InputTensor; input: Fields; path: string }[] {
+  const list = listOf(value, 'inputs')
+  const names = tensors.map(({ name }) => name).join(', ')
+  if (list.length !== tensors.length)
+    refuse(
+      'inputs',
+      `must hold the ${tensors.length === 1 ? 'one input' : `${tensors.length} inputs`} of this model, ${names}`
+    )
+  const given = list.map((entry, i) => ({ input: fieldsOf(entry, `inputs/${i}`), path: `inputs/${i}` }))
+  for (const { input, path } of given) {
+    const tensor = tensors.find(({ name }) => name === input['name'])
+    if (tensor === undefined) refuse(`${path}/name`, `is no input of this model, there is ${names}`)
+    if (input['datatype'] !== tensor.datatype) refuse(`${path}/datatype`, `must be ${tensor.datatype}`)
+    checkParameters(input, `${path}/`)
+  }
+  return tensors.map((tensor) => {
+    const found = given.find(({ input }) => input['name'] === tensor.name)
+    if (found === undefined) refuse('inputs', `lacks ${tensor.name}`)
+    return { tensor, ...found }
+  })
 }
 
 /**
@@ -103,12 +135,16 @@ export function checkRequest(body: unknown, manifest: Manifest, maxRows: number)
   const { id } = request
   if (id !== undefined && typeof id !== 'string') refuse('id', 'must be a string')
   checkParameters(request, '')
-  const inputs = listOf(request['inputs'], 'inputs')
-  if (inputs.length !== 1) refuse('inputs', `must hold the one input of this model, ${INPUT}`)
-  const input = fieldsOf(inputs[0], 'inputs/0')
-  if (input['name'] !== INPUT) refuse('inputs/0/name', `is no input of this model, there is ${INPUT}`)
-  if (input['datatype'] !== DATATYPE) refuse('inputs/0/datatype', `must be ${DATATYPE}`)
-  checkParameters(input, 'inputs/0/')
-  const rows = rowsOf(input['shape'], manifest.features.length, maxRows)
-  return { id, vectors: vectorsOf(input['data'], rows, manifest), outputs: outputsOf(request['outputs']) }
+  const tensors = tensorsOf(manifest)
+  const inputs = inputsOf(request['inputs'], tensors.inputs)
+  const counts = inputs.map(({ tensor, input, path }) =>
+    rowsOf(input['shape'], `${path}/shape`, tensor.columns.length, maxRows)
+  )
+  const [rows = 0] = counts
+  const other = counts.findIndex((count) => count !== rows)
+  if (other !== -1) refuse(`${inputs[other]!.path}/shape`, `has other rows than ${inputs[0]!.tensor.name}, ${rows}`)
+  const vectors = new Float32Array(rows * manifest.features.length)
+  for (const { tensor, input, path } of inputs) fill(vectors, input['data'], `${path}/data`, tensor.columns, manifest)
+  const roles = tensors.outputs.map(({ role }) => role)
+  return { id, vectors, outputs: outputsOf(request['outputs'], roles) }
 }

@@ -1,11 +1,7 @@
 /** Shapes of the Open Inference Protocol v2 (kserve/open-inference-protocol, inference_rest.md), as OpenAPI shows them. */
 import { type Static, Type } from '@sinclair/typebox'
 
-/** What every model of this package has (session.ts proves it at load): one input and two outputs, one row each. */
-export const INPUT = 'features'
-export const OUTPUTS = ['probability', 'margin'] as const
-export type OutputName = (typeof OUTPUTS)[number]
-/** The only datatype of their tensors. */
+/** The datatype of all answers. */
 export const DATATYPE = 'FP32'
 /** The protocol's name for an ONNX file. */
 export const PLATFORM = 'onnx_onnxv1'

@@ -6,6 +6,7 @@ import type { ProtocolData } from './options.ts'
 import { checkRequest } from './protocol-request.ts'
 import * as shapes from './protocol-schema.ts'
 import type { Registry } from './registry.ts'
+import { tensorsOf } from './tensors.ts'
 
 export interface ProtocolOptions extends ProtocolData {
   /** Rows of one request at the most. */
@@ -19,7 +20,7 @@ export interface ProtocolOptions extends ProtocolData {
 type Fails = Error & { code?: string; statusCode?: number; headers?: Record<string, string> }
 type Of = { Params: { name: string; version?: string } }
 
-const { DATATYPE, INPUT, OUTPUTS, PLATFORM } = shapes
+const { DATATYPE, PLATFORM } = shapes
 const UNLIMITED = { config: { rateLimit: false }, logLevel: 'warn' } as const
 
 /** The package answers alone: what the service does to bodies, replies and errors elsewhere has no say below /v2. */
@@ -53,13 +54,12 @@ function isJson({ 'content-type': type = 'application/json', 'inference-header-c
   return binary === undefined && /^application\/json\s*(;|$)/i.test(type)
 }
 
-function tensor(name: string, width: number): object {
-  return { name, datatype: DATATYPE, shape: [-1, width] }
-}
-
-function describe({ name, features }: Manifest, versions: string[]): object {
-  const outputs = OUTPUTS.map((output) => tensor(output, 1))
-  return { name, versions, platform: PLATFORM, inputs: [tensor(INPUT, features.length)], outputs }
+/** Outputs are our answers, by what they mean: of a classifier's classes, say, one column of a tensor with another name. */
+function describe(manifest: Manifest, versions: string[]): object {
+  const tensors = tensorsOf(manifest)
+  const inputs = tensors.inputs.map(({ name, datatype, shape }) => ({ name, datatype, shape }))
+  const outputs = tensors.outputs.map(({ role }) => ({ name: role, datatype: DATATYPE, shape: [-1, 1] }))
+  return { name: manifest.name, versions, platform: PLATFORM, inputs, outputs }
 }
 
 /** What OpenAPI shows of a route; `rest`: replies of its own by status. */
@@ -133,7 +133,7 @@ function modelRoutes(
         model_version: prediction.manifest.version,
         ...(id !== undefined && { id }),
         outputs: outputs.map((output) => {
-          const data = [...prediction[output]]
+          const data = [...prediction[output]!]
           return { name: output, datatype: DATATYPE, shape: [data.length, 1], data }
         })
       }

@@ -16,6 +16,7 @@ import { type Refuse, chooseVersions } from './policy.ts'
 import { type ModelVersion, modelNames, modelVersions, readModel, readVersion, readVersions } from './repository.ts'
 import type { Execution, OpenRuntime } from './runtime.ts'
 import type { ModelSession } from './session.ts'
+import { tensorsOf } from './tensors.ts'
 
 /** A load or rollback that has ended, as reported to `onReload`. */
 export interface Reload {
@@ -68,8 +69,8 @@ interface Model {
   live: readonly Served[]
   /** Versions in the repository when it was last looked at, newest first. */
   versions: readonly ModelVersion[]
-  /** The names of its features: schemas and vectors made by them outlive a version. */
-  features: string
+  /** The names of its features and its answers: schemas and vectors made by them outlive a version. */
+  contract: string
   /** Versions that were the first, the latest last. */
   past: string[]
   /** The version that failed to load last, and why. */
@@ -79,8 +80,9 @@ interface Model {
 /** Versions that a rollback can go back through. */
 const MAX_PAST = 16
 
-function featuresOf({ features }: Manifest): string {
-  return JSON.stringify(features.map(({ name }) => name))
+function contractOf(manifest: Manifest): string {
+  const answers = tensorsOf(manifest).outputs.map(({ role }) => role)
+  return JSON.stringify([manifest.features.map(({ name }) => name), answers.toSorted()])
 }
 
 export class Registry {
@@ -259,8 +261,11 @@ export class Registry {
     const { open, batching, onRun, onReject } = this.#options
     const { manifest } = version
     // Schemas that were compiled, and vectors on their way, would mean something else.
-    if (model !== undefined && model.features !== featuresOf(manifest))
-      throw new TF_ERR_MODEL_REFUSED(`${manifest.name}/${manifest.version}`, 'has other features than the one before')
+    if (model !== undefined && model.contract !== contractOf(manifest))
+      throw new TF_ERR_MODEL_REFUSED(
+        `${manifest.name}/${manifest.version}`,
+        'has other features or answers than the one before'
+      )
     const { session, execution } = await open(await readModel(version), manifest, this.#booted)
     const batcher = new Batcher(session, manifest, {
       ...batching,
@@ -298,7 +303,7 @@ export class Registry {
     if (!back && from !== undefined && from !== number) past.push(from)
     if (past.length > MAX_PAST) past.shift()
     // The switch: who asks from here on is answered by the new one.
-    this.#models.set(name, { live, versions: known, features: featuresOf(first.manifest), past })
+    this.#models.set(name, { live, versions: known, contract: contractOf(first.manifest), past })
     this.#options.log(first, live[0]!.execution, 'model loaded')
     await Promise.all(old.filter((served) => !live.includes(served)).map(this.#retire))
     return first

@@ -12,6 +12,7 @@ import {
   TF_ERR_MODEL_UNKNOWN
 } from './errors.ts'
 import { type Manifest, ManifestSchema, contradiction } from './manifest.ts'
+import { tensorsContradiction } from './tensors.ts'
 
 /** One version on disk. */
 export interface ModelVersion {
@@ -72,7 +73,7 @@ async function readManifest(file: string, name: string, version: string): Promis
   if (checked.name !== name || checked.version !== version) {
     throw new TF_ERR_MODEL_MANIFEST(id, `speaks of ${checked.name}/${checked.version}`)
   }
-  const fault = contradiction(checked)
+  const fault = contradiction(checked) ?? tensorsContradiction(checked)
   if (fault !== undefined) throw new TF_ERR_MODEL_MANIFEST(id, fault)
   return checked
 }

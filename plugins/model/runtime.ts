@@ -1,8 +1,9 @@
 /** Where a model runs: on the event loop's thread, in worker threads, or in child processes. */
 import type { Manifest } from './manifest.ts'
+import { openOnnxSession } from './onnx.ts'
 import type { ModelData } from './options.ts'
 import { type PoolOptions, openPool } from './pool.ts'
-import { type ModelSession, type OpenSession, openOnnxSession, openProven } from './session.ts'
+import { type ModelSession, type OpenSession, openProven } from './session.ts'
 
 /** `custom`: in the `openSession` that was given. */
 export type Execution = 'inline' | 'thread' | 'process' | 'custom'
@@ -30,8 +31,8 @@ export function createRuntime(
 ): OpenRuntime {
   const pool =
     (kind: PoolOptions['kind'], size: number): OpenSession =>
-    async (bytes) =>
-      openPool(bytes, { ...PATIENCE, kind, workers: size, timeout: runTimeoutMs })
+    async (bytes, tensors) =>
+      openPool(bytes, tensors, { ...PATIENCE, kind, workers: size, timeout: runTimeoutMs })
   const openers: Record<Execution, OpenSession> = {
     inline: openOnnxSession,
     thread: pool('thread', workers),

@@ -11,18 +11,16 @@ import {
 import { toVector } from './features.ts'
 import { checkLinear } from './linear.ts'
 import type { Manifest } from './manifest.ts'
+import { type Signature, type Tensors, signatureFault, tensorsOf } from './tensors.ts'
 
-/** A row's answers: `probability` of the manifest's label, and its log-odds, `margin`. One of each a row. */
+/** Answers, one of each a row: those that the manifest's task and outputs speak of. */
 export interface Scores {
-  probability: Float32Array
-  margin: Float32Array
-}
-
-/** A tensor's description: -1 is a dimension that is free. */
-export interface Signature {
-  name: string
-  type: string
-  shape: readonly number[]
+  /** Of the manifest's label. Every classification has it. */
+  probability?: Float32Array
+  /** The log-odds of the probability, if the model answers them. */
+  margin?: Float32Array
+  /** What a regression answers, and nothing else does. */
+  score?: Float32Array
 }
 
 /** Vectors, row-major: `rows` of them in `features`. */
@@ -43,92 +41,26 @@ export interface ModelSession {
   release(): Promise<void>
 }
 
-/** Opens a session from the bytes of a model.onnx. */
-export type OpenSession = (bytes: Uint8Array) => Promise<ModelSession>
+/** Opens a session from the bytes of a model.onnx; `tensors` are those that its manifest speaks of. */
+export type OpenSession = (bytes: Uint8Array, tensors: Tensors) => Promise<ModelSession>
 
 /** Runs of the warm-up, each of one row and of many: first calls allocate and plan. */
 const WARM_UP_RUNS = 3
 const WARM_UP_ROWS = 64
-/** The self-test's values are float32 results; other processors round the last bits differently. */
+/** The self-test's values are float32 results; other processors round the last bits differently. Of scores above 1 a share. */
 const SELF_TEST_TOLERANCE = 1e-5
+const MAX_FLOAT32 = 3.4028234663852886e38
 
-/** The part of onnxruntime's ValueMetadata that matters. Its own types ask for the browser's, in every service that uses ours. */
-interface TensorMetadata {
-  readonly name: string
-  readonly type?: string
-  readonly shape?: readonly (number | string)[]
-}
-
-/** A tensor as onnxruntime describes it; maps and sequences, as classifiers exported with ZipMap have, are none. */
-export function signatureOf(metadata: TensorMetadata): Signature {
-  if (metadata.shape === undefined || metadata.type === undefined)
-    return { name: metadata.name, type: 'not a tensor', shape: [] }
-  const shape = metadata.shape.map((size) => (typeof size === 'number' ? size : -1))
-  return { name: metadata.name, type: metadata.type, shape }
-}
-
-/** Opens a session on onnxruntime-node, one thread a run: its pool slows single rows down and rankings are short. */
-export const openOnnxSession: OpenSession = async (bytes) => {
-  const onnx = await import('onnxruntime-node')
-  const session = await onnx.InferenceSession.create(bytes, { intraOpNumThreads: 1, interOpNumThreads: 1 })
-  const unknown = new onnx.Tensor('float32', new Float32Array(0), [0])
-  return {
-    inputs: session.inputMetadata.map(signatureOf),
-    outputs: session.outputMetadata.map(signatureOf),
-    async run(next) {
-      // `session.run` computes in a setImmediate of its own, and reads what it is fed there. Ours comes just before it: so
-      // late, every request of this turn is in the batch. A runtime that read earlier would fail the warm-up.
-      const feeds = { features: unknown }
-      let nothing: unknown
-      setImmediate(() => {
-        try {
-          const { features, rows } = next()
-          feeds.features = new onnx.Tensor('float32', features, [rows, features.length / rows])
-        } catch (error) {
-          // The empty tensor is refused.
-          nothing = error
-        }
-      })
-      const { probability, margin } = await session.run(feeds).catch((error: unknown) => {
-        throw nothing ?? error
-      })
-      return { probability: probability!.data as Float32Array, margin: margin!.data as Float32Array }
-    },
-    release: async () => session.release()
-  }
-}
-
-function checkSignature(session: ModelSession, { name, version, features }: Manifest): void {
-  const expected = [
-    { tensors: session.inputs, kind: 'input', name: 'features', width: features.length },
-    { tensors: session.outputs, kind: 'output', name: 'probability', width: 1 },
-    { tensors: session.outputs, kind: 'output', name: 'margin', width: 1 }
-  ]
-  for (const { tensors, kind, name: tensorName, width } of expected) {
-    const tensor = tensors.find((candidate) => candidate.name === tensorName)
-    const found = tensors
-      .map((candidate) => `${candidate.name} ${candidate.type}[${candidate.shape.join()}]`)
-      .join(', ')
-    const fits =
-      tensor?.type === 'float32' && tensor.shape.length === 2 && tensor.shape[0] === -1 && tensor.shape[1] === width
-    if (!fits) {
-      throw new TF_ERR_MODEL_SIGNATURE(
-        `${name}/${version}`,
-        `needs the ${kind} ${tensorName} float32[-1,${width}], has ${found || 'none'}`
-      )
-    }
-  }
-}
-
-/** @throws TF_ERR_MODEL_OUTPUT if there is not one finite score a row, or a probability is outside 0..1. */
-export function checkScores({ probability, margin }: Scores, rows: number): void {
-  if (probability.length !== rows || margin.length !== rows) {
-    throw new TF_ERR_MODEL_OUTPUT(`${rows} rows gave ${probability.length} probabilities and ${margin.length} margins`)
-  }
-  for (let i = 0; i < rows; i++) {
-    // Written so that NaN fails it.
-    if (!(probability[i]! >= 0 && probability[i]! <= 1) || !Number.isFinite(margin[i]!)) {
-      throw new TF_ERR_MODEL_OUTPUT(`row ${i} scored ${probability[i]} with margin ${margin[i]}`)
+/** @throws TF_ERR_MODEL_OUTPUT if there is not one finite value a row of each answer, or a probability is outside 0..1. */
+export function checkScores(scores: Scores, rows: number, outputs: Tensors['outputs']): void {
+  for (const { role } of outputs) {
+    const values = scores[role]
+    if (values?.length !== rows) throw new TF_ERR_MODEL_OUTPUT(`${rows} rows gave ${values?.length ?? 0} of ${role}`)
+    const [least, most] = role === 'probability' ? [0, 1] : [-MAX_FLOAT32, MAX_FLOAT32]
+    for (let i = 0; i < rows; i++) {
+      // Written so that NaN fails it.
+      if (!(values[i]! >= least && values[i]! <= most))
+        throw new TF_ERR_MODEL_OUTPUT(`row ${i} has the ${role} ${values[i]}`)
     }
   }
 }
@@ -146,14 +78,16 @@ async function warmUp(session: ModelSession, width: number): Promise<number> {
   return fastest / 1000
 }
 
-async function selfTest(session: ModelSession, manifest: Manifest): Promise<void> {
-  for (const [i, { features, probability }] of manifest.self_test.entries()) {
-    const vector = toVector(manifest, features)
+async function selfTest(session: ModelSession, manifest: Manifest, { outputs }: Tensors): Promise<void> {
+  const role = manifest.task === 'regression' ? 'score' : 'probability'
+  for (const [i, test] of manifest.self_test.entries()) {
+    const vector = toVector(manifest, test.features)
     const scores = await session.run(() => ({ features: vector, rows: 1 }))
-    checkScores(scores, 1)
-    const scored = scores.probability[0]!
-    if (Math.abs(scored - probability) > SELF_TEST_TOLERANCE) {
-      throw new TF_ERR_MODEL_SELF_TEST(idOf(manifest), i, probability, scored)
+    checkScores(scores, 1, outputs)
+    const expected = test[role]!
+    const scored = scores[role]![0]!
+    if (Math.abs(scored - expected) > SELF_TEST_TOLERANCE * Math.max(1, Math.abs(expected))) {
+      throw new TF_ERR_MODEL_SELF_TEST(idOf(manifest), i, expected, scored)
     }
   }
 }
@@ -182,12 +116,14 @@ export interface ProvenSession {
  */
 export async function openProven(open: OpenSession, bytes: Uint8Array, manifest: Manifest): Promise<ProvenSession> {
   const id = idOf(manifest)
-  const session = await step(open(bytes), (message) => new TF_ERR_MODEL_OPEN(id, message))
+  const tensors = tensorsOf(manifest)
+  const session = await step(open(bytes, tensors), (message) => new TF_ERR_MODEL_OPEN(id, message))
   try {
-    checkSignature(session, manifest)
+    const fault = signatureFault(session, tensors)
+    if (fault !== undefined) throw new TF_ERR_MODEL_SIGNATURE(id, fault)
     const warm = warmUp(session, manifest.features.length)
     const seconds = await step(warm, (message) => new TF_ERR_MODEL_WARM_UP(id, message))
-    await step(selfTest(session, manifest), (message) => new TF_ERR_MODEL_INFERENCE(message))
+    await step(selfTest(session, manifest, tensors), (message) => new TF_ERR_MODEL_INFERENCE(message))
     await step(checkLinear(session, manifest), (message) => new TF_ERR_MODEL_INFERENCE(message))
     return { session, seconds }
   } catch (error) {

@@ -1,7 +1,7 @@
 /** The entry of an isolate: as a worker thread it has a port, as a child process a channel. */
 import { parentPort } from 'node:worker_threads'
 import { type Order, createHost } from './host.ts'
-import { openOnnxSession } from './session.ts'
+import { openOnnxSession } from './onnx.ts'
 
 const follow = createHost(openOnnxSession)
 

@@ -137,7 +137,7 @@ await app.register(model, {
 })
 app.post<{ Body: Record<string, number> }>('/predict', async ({ body }) => {
   const { probability, manifest } = await app.model.predict('tiny', app.model.toVector('tiny', body))
-  return { probability: probability[0], version: manifest.version }
+  return { probability: probability?.[0], version: manifest.version }
 })
 app.get('/wrong', () =>
   // @ts-expect-error a repository is required
@@ -179,7 +179,7 @@ async function routes(fastify: FastifyInstance): Promise<void> {
   fastify.get('/score', async () => {
     const { value } = await fastify.cache.wrap('scores', 'one', { ttl: 60_000 }, async () => {
       const { probability } = await fastify.model.predict('tiny', Float32Array.of(1, 2))
-      return [...probability]
+      return [...(probability ?? [])]
     })
     return value
   })

@@ -2,7 +2,7 @@ import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
 import t from 'tap'
 import type { MarketSource } from '../../domain/market.ts'
 import type { OpenSession } from '../../plugins/model/index.ts'
-import { openOnnxSession } from '../../plugins/model/session.ts'
+import { openOnnxSession } from '../../plugins/model/onnx.ts'
 import { build, fakeSource, scrape, waveCandles } from '../helper.ts'
 
 async function predictRaw(app: FastifyInstance, features: unknown): Promise<LightMyRequestResponse> {
@@ -144,8 +144,8 @@ t.test('each prediction is counted and timed by its model', async (t) => {
 
 t.test('a model that fails is a 500 that tells nothing, timed but not counted', async (t) => {
   let broken = false
-  const openSession: OpenSession = async (bytes) => {
-    const session = await openOnnxSession(bytes)
+  const openSession: OpenSession = async (bytes, tensors) => {
+    const session = await openOnnxSession(bytes, tensors)
     return {
       ...session,
       async run(next) {

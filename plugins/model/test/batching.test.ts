@@ -91,8 +91,8 @@ t.test('a request waits for others as long as it may, and no longer than its bat
   await turn()
   t.same(session.runs, [], 'it waits')
   clock.pass(1)
-  t.equal((await first).probability[0]!.toFixed(4), sigmoid(1, 0).toFixed(4))
-  t.equal((await second).probability[0]!.toFixed(4), sigmoid(2, 0).toFixed(4))
+  t.equal((await first).probability![0]!.toFixed(4), sigmoid(1, 0).toFixed(4))
+  t.equal((await second).probability![0]!.toFixed(4), sigmoid(2, 0).toFixed(4))
   t.same(session.runs, [2])
 
   await Promise.all([ask(1), ask(2), ask(3)])
@@ -108,7 +108,7 @@ t.test('a request waits for others as long as it may, and no longer than its bat
 
   const last = ask(1)
   const closed = batcher.drain(1000)
-  t.equal((await last).probability.length, 1, 'nobody else will come')
+  t.equal((await last).probability!.length, 1, 'nobody else will come')
   await closed
 })
 
@@ -215,7 +215,7 @@ t.test('a run that nobody waits for is not begun, by whatever runtime', async (t
     await t.rejects(gone, { code: 'TF_ERR_MODEL_ABORTED' })
     await turn()
     const { probability } = await app.model.predict('tiny', Float32Array.of(2, 0))
-    t.equal(probability[0]!.toFixed(6), sigmoid(2, 0).toFixed(6))
+    t.equal(probability![0]!.toFixed(6), sigmoid(2, 0).toFixed(6))
     t.equal(runs.length, 1)
     await app.close()
   }

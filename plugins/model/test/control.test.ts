@@ -108,7 +108,7 @@ t.test('an unloaded model answers nobody, says when to come again, and can be lo
   const { model, sessions } = await serve(t, [['tiny', '1', {}]])
   const last = model.predict('tiny', row)
   await model.unload('tiny')
-  t.equal((await last).probability.length, 1, 'what was asked before is answered')
+  t.equal((await last).probability!.length, 1, 'what was asked before is answered')
   t.equal(sessions[0]!.released, 1)
   const refused = { code: 'TF_ERR_MODEL_NOT_LOADED', statusCode: 503, headers: { 'retry-after': '10' } }
   await t.rejects(model.predict('tiny', row), refused)
@@ -121,7 +121,7 @@ t.test('an unloaded model answers nobody, says when to come again, and can be lo
   t.match(await model.index(), [{ name: 'tiny', version: '1', state: 'UNAVAILABLE', reason: '' }])
   await model.load('tiny')
   t.equal(model.find('tiny')?.manifest.version, '1')
-  t.equal((await model.predict('tiny', row)).probability.length, 1)
+  t.equal((await model.predict('tiny', row)).probability!.length, 1)
   await t.rejects(model.unload('tony'), { code: 'TF_ERR_MODEL_UNKNOWN' })
 })
 
@@ -290,7 +290,7 @@ t.test('a load is refused by the service, for features of its own, and for a ser
   await t.rejects(model.load('tiny', '3'), {
     code: 'TF_ERR_MODEL_REFUSED',
     statusCode: 422,
-    message: 'Model tiny/3 has other features than the one before'
+    message: 'Model tiny/3 has other features or answers than the one before'
   })
   refuse = () => 'is not wanted'
   await t.rejects(model.load('tiny', '2'), {
@@ -336,7 +336,7 @@ t.test('links within the repository are followed, names that are paths are no na
   await t.rejects(model.load('tiny'), { code: 'TF_ERR_MODEL_PATH', message: 'tiny leads out of the model repository' })
   rmSync(folder, { recursive: true })
   await t.rejects(model.index(), { code: 'TF_ERR_MODEL_REPOSITORY' })
-  t.equal((await model.predict('tiny', row)).probability.length, 1, 'what is loaded needs no files')
+  t.equal((await model.predict('tiny', row)).probability!.length, 1, 'what is loaded needs no files')
 })
 
 t.test('two hundred swaps under load fail no request, and each session but the last is released', async (t) => {
@@ -346,7 +346,7 @@ t.test('two hundred swaps under load fail no request, and each session but the l
   async function client(): Promise<void> {
     while (!load.ended) {
       const { manifest, probability } = await model.predict('tiny', Float32Array.of(1, 0))
-      if (Math.abs(probability[0]! - sigmoid(1, 0)) > 1e-6) t.fail(`scored ${probability[0]}`)
+      if (Math.abs(probability![0]! - sigmoid(1, 0)) > 1e-6) t.fail(`scored ${probability![0]}`)
       answered[manifest.version as '1' | '2']++
     }
   }

@@ -34,7 +34,7 @@ t.test('the parts of a row add up to its margin in double precision, and to the 
     t.same(Object.keys(parts.contributions), ['a', 'b'])
     const sum = Object.values(parts.contributions).reduce((total, part) => total + part, parts.base)
     t.ok(Math.abs(sum - parts.margin) < 1e-9)
-    t.ok(Math.abs(parts.margin - margin[0]!) <= parts.tolerance, `${parts.margin} and ${margin[0]}`)
+    t.ok(Math.abs(parts.margin - margin![0]!) <= parts.tolerance, `${parts.margin} and ${margin![0]}`)
   }
   const { contributions, base } = app.model.explain(tinyWith(linear), Float32Array.of(2.25, 1.1))!
   t.same(contributions, { a: 0.5 * 4, b: -0.5 * 2 * ((Math.fround(1.1) - Math.fround(0.1)) / 0.5) })

@@ -415,8 +415,8 @@ t.test(
         const tensors = (from: number, to: number): unknown => {
           const shape = [to - from, 1]
           return [
-            { ...probability, shape, data: [...scores.probability.subarray(from, to)] },
-            { ...margin, shape, data: [...scores.margin.subarray(from, to)] }
+            { ...probability, shape, data: [...scores.probability!.subarray(from, to)] },
+            { ...margin, shape, data: [...scores.margin!.subarray(from, to)] }
           ]
         }
         t.strictSame([one, other], [tensors(0, nested.length), tensors(0, nested.length)])

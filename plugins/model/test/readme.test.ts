@@ -21,7 +21,7 @@ t.test('the README lists every option with its default and description', async (
 
 t.test('the README lists every field of the manifest, with its description if it has one', async (t) => {
   t.same(
-    [...ManifestSchema.required, 'linear', 'drift'],
+    [...ManifestSchema.required, 'linear', 'drift', 'task', 'inputs', 'outputs'],
     Object.keys(ManifestSchema.properties),
     'the last are optional'
   )

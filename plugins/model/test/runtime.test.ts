@@ -6,6 +6,7 @@ import t, { type Test } from 'tap'
 import type { ModelOptions, ModelSession } from '../index.ts'
 import { type PoolOptions, openPool } from '../pool.ts'
 import { createRuntime } from '../runtime.ts'
+import { tensorsOf } from '../tensors.ts'
 import { type Version, build, repository as tinyRepository, repositoryOf, sigmoid, tiny } from './helper.ts'
 import { slowModel } from './slow-model.ts'
 
@@ -15,12 +16,12 @@ t.setTimeout(150_000)
 const ENDLESS = 5000
 const slow = (version: string, size?: number): Version => ['tiny', version, {}, slowModel(size)]
 const ask = async (session: ModelSession, a: number, b = 0): Promise<number> =>
-  (await session.run(() => ({ features: Float32Array.of(a, b), rows: 1 }))).probability[0]!
+  (await session.run(() => ({ features: Float32Array.of(a, b), rows: 1 }))).probability![0]!
 
 const patient: PoolOptions = { kind: 'process', timeout: 20_000, startTimeout: 20_000, endTimeout: 20_000, workers: 1 }
 
 async function pool(t: Test, options: Partial<PoolOptions>, bytes = slowModel()): Promise<ModelSession> {
-  const session = await openPool(bytes, { ...patient, ...options })
+  const session = await openPool(bytes, tensorsOf(tiny), { ...patient, ...options })
   t.teardown(async () => session.release())
   return session
 }
@@ -50,8 +51,8 @@ for (const execution of ['inline', 'thread', 'process'] as const) {
     const together = await app.model.predict('tiny', Float32Array.from(rows.flat()))
     const alone = await Promise.all(rows.map(async (row) => app.model.predict('tiny', Float32Array.from(row))))
     for (const [i, [a, b]] of rows.entries()) {
-      t.equal(alone[i]!.probability[0], together.probability[i])
-      t.ok(Math.abs(together.probability[i]! - sigmoid(a, b)) < 1e-6)
+      t.equal(alone[i]!.probability![0], together.probability![i])
+      t.ok(Math.abs(together.probability![i]! - sigmoid(a, b)) < 1e-6)
     }
     const session = await createRuntime({ execution, workers: 1, runTimeoutMs: 20_000 }, undefined)(
       readFileSync(join(tinyRepository, 'tiny/1/model.onnx')),
@@ -71,7 +72,7 @@ t.test('a run that the runtime refuses fails alone, wherever it is', async (t) =
       code: 'TF_ERR_MODEL_INFERENCE',
       cause: { message: /memory|alloc|size/i }
     })
-    t.equal((await app.model.predict('tiny', Float32Array.of(1, 0))).probability.length, 1)
+    t.equal((await app.model.predict('tiny', Float32Array.of(1, 0))).probability!.length, 1)
     await app.close()
   }
 })
@@ -94,7 +95,7 @@ t.test('a slow model stops nobody else, and who closes waits for its runs', asyn
   const clients = Array.from({ length: 50 }, async () => {
     const { probability } = await app.model.predict('tiny', Float32Array.of(1500, 0))
     answered++
-    return probability[0]
+    return probability![0]
   })
   while (app.model.queueDepth('tiny') === 50) await new Promise(setImmediate)
   for (let i = 0; i < 20; i++) t.equal((await app.inject('/ping')).payload, 'pong')
@@ -146,12 +147,12 @@ t.test('a process that dies in a run fails that run only', async (t) => {
   const waits = app.model.predict('tiny', Float32Array.of(1, 0))
   process.kill(children()[0]!, 'SIGKILL')
   await run
-  t.ok(Math.abs((await waits).probability[0]! - sigmoid(1, 0)) < 1e-6)
+  t.ok(Math.abs((await waits).probability![0]! - sigmoid(1, 0)) < 1e-6)
   const [second] = children() as [number]
   process.kill(second, 'SIGKILL')
   while (exists(second)) await new Promise(setImmediate)
   t.equal(
-    (await app.model.predict('tiny', Float32Array.of(1, 0))).probability.length,
+    (await app.model.predict('tiny', Float32Array.of(1, 0))).probability!.length,
     1,
     'one that died idle is replaced'
   )
@@ -209,9 +210,11 @@ t.test('workers run at the same time, and no more of them than are allowed', asy
 
 t.test('what can not be opened says why, and leaves nothing behind', async (t) => {
   for (const kind of ['thread', 'process'] as const) {
-    await t.rejects(openPool(Buffer.from('no model'), { ...patient, kind }), /protobuf/i)
+    await t.rejects(openPool(Buffer.from('no model'), tensorsOf(tiny), { ...patient, kind }), /protobuf/i)
   }
-  await t.rejects(openPool(slowModel(), { ...patient, startTimeout: 1 }), { code: 'TF_ERR_MODEL_DEADLINE' })
+  await t.rejects(openPool(slowModel(), tensorsOf(tiny), { ...patient, startTimeout: 1 }), {
+    code: 'TF_ERR_MODEL_DEADLINE'
+  })
   t.same(children(), [])
 })
 

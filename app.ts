@@ -166,7 +166,7 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
     ttl: config.RANKING_TTL_SECONDS * 1000,
     minCoverage: config.RANKING_MIN_COVERAGE_PERCENT / 100,
     now,
-    onScored: (manifest, rows) => app.drift.observe(manifest, rows),
+    onScored: (manifest, rows, missing) => app.drift.observe(manifest, rows, missing),
     ...meters.ranking
   })
   await app.register(analyst, {

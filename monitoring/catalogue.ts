@@ -111,6 +111,11 @@ export const catalogue = {
     help: "The PSI that 5 % of the training's own dates exceed, or of its months once 15 days are sampled; 0: unknown.",
     labels: { model_type: MODEL_TYPES, feature: FEATURE_NAMES }
   },
+  model_missing_ratio: {
+    type: 'gauge',
+    help: "Share of the universes' symbols that had no feature vector when they were asked for last: no prices, too few, or a source that failed.",
+    labels: { model_type: MODEL_TYPES }
+  },
   model_feature_out_of_range_ratio: {
     type: 'gauge',
     help: 'Share of the samples with the feature outside the middle 99 % of the training rows; 0 below 200 samples.',

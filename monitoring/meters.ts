@@ -120,6 +120,7 @@ export function createMeters(metrics: Metrics): Meters {
     const model = { model_type: RANKING_MODEL } as const
     for (const [gauge, read] of [
       [m.model_drift_samples, ({ samples }: DriftReport) => samples],
+      [m.model_missing_ratio, ({ missing }: DriftReport) => missing],
       [m.model_score_psi, ({ score }: DriftReport) => score.psi],
       [m.model_score_psi_limit, ({ score }: DriftReport) => score.limit]
     ] as const) {

@@ -583,6 +583,14 @@ export const details: readonly Row[] = [
         ]
       },
       {
+        title: 'Symbols without features',
+        description:
+          "The share of the universes' symbols that had no feature vector when they were asked for last. A vector is whole or there is none, so this is the rate of missing values of every feature.",
+        unit: 'ratio',
+        show: 'lines',
+        queries: [{ kind: 'value', metric: 'model_missing_ratio', over: 'max', by: ['model_type'] }]
+      },
+      {
         title: 'Features out of range',
         description:
           'The share of samples with a feature outside the middle 99 % of the training rows, where the model extrapolates: one in a hundred is usual.',

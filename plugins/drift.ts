@@ -23,7 +23,13 @@ export interface Stability {
   limit: number
 }
 
-export interface DriftReport {
+export interface DriftReport extends WindowReport {
+  /** The share of the universes' symbols that had no feature vector when they were asked for last; 0 before any was. */
+  missing: number
+}
+
+/** What the rows of the window say. */
+export interface WindowReport {
   /** Rows in the window. */
   samples: number
   /** `outside`: the share of rows outside the middle 99 % of the training rows; 0 while nothing can be said. */
@@ -33,8 +39,11 @@ export interface DriftReport {
 
 /** What `fastify.drift` offers. */
 export interface Drift {
-  /** Counts rows that the version with this manifest has scored: each symbol of a universe once a market day. */
-  observe(manifest: Manifest, rows: readonly ObservedRow[]): void
+  /**
+   * Counts rows that the version with this manifest has scored: each symbol of a universe once a market day.
+   * @param missing symbols that were to be scored and had no feature vector: no prices, too few, or a source that failed
+   */
+  observe(manifest: Manifest, rows: readonly ObservedRow[], missing?: readonly string[]): void
   /** Of the version that is served now, or was before it was unloaded. */
   report(): DriftReport
 }
@@ -68,7 +77,7 @@ class DriftWindow {
   readonly #quantities: NonNullable<Manifest['drift']>['features']
   readonly #days = new Map<string, Day>()
   /** Made of the present counts, if somebody has asked. */
-  #report: DriftReport | undefined
+  #report: WindowReport | undefined
 
   constructor(manifest: Manifest) {
     this.manifest = manifest
@@ -106,11 +115,11 @@ class DriftWindow {
     return day
   }
 
-  report(): DriftReport {
+  report(): WindowReport {
     return (this.#report ??= this.#compute())
   }
 
-  #compute(): DriftReport {
+  #compute(): WindowReport {
     const days = [...this.#days.values()]
     const samples = days.reduce((sum, { symbols }) => sum + symbols.size, 0)
     const counts = total(days.map((day) => day.counts))
@@ -158,14 +167,23 @@ async function drift(fastify: FastifyInstance): Promise<void> {
     return window
   }
 
+  /** Whether a symbol had no vector when it was asked for last. Vectors are whole or none, so this is every feature's rate. */
+  const lacking = new Map<string, boolean>()
+  const note = (symbol: string, isMissing: boolean): unknown => members.has(symbol) && lacking.set(symbol, isMissing)
+
   const decorator: Drift = {
-    observe(manifest, rows) {
+    observe(manifest, rows, missing = []) {
+      for (const { symbol } of rows) note(symbol, false)
+      for (const symbol of missing) note(symbol, true)
       const own = current()
       // Answers of a version that has just been replaced.
       if (manifest.sha256 !== own.manifest.sha256) return
       for (const row of rows) if (members.has(row.symbol)) own.add(row)
     },
-    report: () => current().report()
+    report() {
+      const missing = [...lacking.values()].filter(Boolean).length
+      return { ...current().report(), missing: missing / Math.max(1, lacking.size) }
+    }
   }
   fastify.decorate('drift', Object.freeze(decorator))
 }

@@ -70,8 +70,8 @@ export interface RankingOptions {
   minCoverage: number
   /** The clock. */
   now: () => Date
-  /** Called with the rows that a model has scored: of rankings and predictions that were made, not taken from the cache. */
-  onScored?: (manifest: Manifest, rows: readonly ScoredRow[]) => void
+  /** Called with the rows that a model has scored, and the symbols it could not: of rankings and predictions that were made, not taken from the cache. */
+  onScored?: (manifest: Manifest, rows: readonly ScoredRow[], missing: readonly string[]) => void
   /** Called after each ranking that was made. */
   onRanking?: (made: RankingMade) => void
 }
@@ -149,14 +149,19 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
       if (history.ok && vector) candidates.push({ symbol, vector, ...lastPrices(history.value) })
       else skipped.push({ ticker: symbol, reason: history.ok ? 'short_history' : history.error })
     }
-    if (candidates.length === 0) return { scored: [], skipped, manifest: model.serving(RANKING_MODEL).manifest }
+    const missing = skipped.map(({ ticker }) => ticker)
+    if (candidates.length === 0) {
+      const { manifest } = model.serving(RANKING_MODEL)
+      onScored?.(manifest, [], missing)
+      return { scored: [], skipped, manifest }
+    }
 
     const vectors = new Float32Array(candidates.length * FEATURES.length)
     candidates.forEach(({ vector }, i) => vectors.set(vector, i * FEATURES.length))
     // A model without both is refused.
     const { probability, margin, manifest } = await model.predict(RANKING_MODEL, vectors)
     const scored = candidates.map((item, i) => ({ ...item, probability: probability![i]!, margin: margin![i]! }))
-    onScored?.(manifest, scored)
+    onScored?.(manifest, scored, missing)
     return { scored, skipped, manifest }
   }
 

@@ -7,7 +7,7 @@ import type { Candles, MarketSource } from '../../domain/market.ts'
 import drift, { type DriftReport, type ObservedRow } from '../../plugins/drift.ts'
 import type { Manifest } from '../../plugins/model/index.ts'
 import { simulatedSource } from '../../sources/simulated.ts'
-import { NOW, build, scrape, testConfig } from '../helper.ts'
+import { NOW, build, fakeSource, scrape, testConfig, waveCandles } from '../helper.ts'
 
 const LIMITS = { date: 0.5, month: 0.1 }
 const bins = { edges: [0], shares: [0.5, 0.5], psi_limits: LIMITS }
@@ -227,6 +227,34 @@ function wilder(factor: number): MarketSource {
     }
   }
 }
+
+t.test('the share of symbols without features is that of their last answers, of the universes alone', async (t) => {
+  const { app } = await bench(t)
+  t.equal(app.drift.report().missing, 0)
+  const manifest = manifestOf('1')
+  app.drift.observe(manifest, rowsOf(day(0), 3, balanced), ['S3', 'NOSUCH'])
+  t.equal(app.drift.report().missing, 0.25)
+  app.drift.observe(manifest, [], ['S0'])
+  t.equal(app.drift.report().missing, 0.5)
+  app.drift.observe(manifest, rowsOf(day(1), 4, balanced))
+  t.equal(app.drift.report().missing, 0, 'they are there again')
+})
+
+t.test('a source without prices of some symbols is seen, and one without any', async (t) => {
+  const app = await build(
+    t,
+    { RANKING_MIN_COVERAGE_PERCENT: '0', RANKING_TTL_SECONDS: '0' },
+    {
+      source: fakeSource({ A: waveCandles(), B: 'timeout', C: waveCandles(30), D: 'not_found' })
+    }
+  )
+  const ratio = async (): Promise<number> => (await scrape(app))['model_missing_ratio{model_type="outperform"}']!
+  t.equal(await ratio(), 0)
+  await app.inject('/ranking?country=Testland')
+  t.equal(await ratio(), 0.75)
+  await app.inject('/predict_ticker/C')
+  t.equal(await ratio(), 0.75)
+})
 
 t.test('a market three times as wild does, within a day', async (t) => {
   const app = await build(t, {}, { source: wilder(3) })

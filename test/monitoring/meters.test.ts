@@ -2,6 +2,7 @@ import Fastify from 'fastify'
 import t from 'tap'
 import { createMeters } from '../../monitoring/meters.ts'
 import metrics from '../../plugins/metrics/index.ts'
+import type { Manifest } from '../../plugins/model/index.ts'
 import { build, fakeSource, scrape, waveCandles } from '../helper.ts'
 
 t.test('a stale answer is a hit, and counted as stale too', async (t) => {
@@ -33,6 +34,20 @@ t.test('what Redis was asked, and what failed', async (t) => {
     'cache_tier_lookups_total{cache_type="ranking",result="corrupt"}': 1,
     'cache_tier_lookups_total{cache_type="ranking",result="miss"}': 0,
     'cache_tier_errors_total{command="set",error_type="timeout"}': 1
+  })
+})
+
+t.test('a run of a model without probabilities is a run, and no probability', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(metrics, { endpoint: '/prometheus' })
+  const { model } = createMeters(app.metrics)
+  const scores = { score: Float32Array.of(1, 2) }
+  model.onRun({ name: 'outperform' } as Manifest, { seconds: 0.1, rows: 2, requests: 1, waits: [0], scores })
+  t.match(await scrape(app), {
+    'model_predictions_total{model_type="outperform"}': 2,
+    'model_executions_total{model_type="outperform"}': 1,
+    model_prediction_probability_count: 0
   })
 })
 

@@ -67,6 +67,7 @@ t.test('nothing is said below 200 rows, and then what the rows say', async (t) =
   const { app } = await bench(t)
   t.same(app.drift.report(), {
     samples: 0,
+    missing: 0,
     features: [{ name: 'a', psi: 0, limit: 0.5, outside: 0 }],
     score: { psi: 0, limit: 0.5 }
   })
@@ -97,6 +98,7 @@ t.test('a symbol counts once a day, however often it is scored, and only if it i
     )
   t.same(app.drift.report(), {
     samples: 300,
+    missing: 0,
     features: [{ name: 'a', psi: 0, limit: 0.5, outside: 0 }],
     score: { psi: 0, limit: 0.5 }
   })
@@ -170,6 +172,7 @@ t.test('a model without a baseline has a range, and no index', async (t) => {
   )
   t.same(app.drift.report(), {
     samples: 300,
+    missing: 0,
     features: [{ name: 'a', psi: 0, limit: 0, outside: 1 }],
     score: { psi: 0, limit: 0 }
   })

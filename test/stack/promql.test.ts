@@ -24,6 +24,8 @@ const READINGS = 13
 /** What both sides round to, as the ring keeps five digits: times in milliseconds to a tenth, others to a hundredth. */
 const TIMES = { scale: 1000, step: 10 }
 const OTHERS = { scale: 1, step: 100 }
+/** Of six digits and more the ring keeps five. */
+const LARGE = { scale: 1, step: 0.01 }
 
 async function use(app: FastifyInstance, turn: number): Promise<void> {
   const { features } = (await app.inject('/predict_ticker/AAPL')).json()
@@ -47,7 +49,8 @@ function question(query: Query, answer: readonly SeriesData[]): object[] {
   if (query.kind === 'heatmap' || metricsOfQuery(query).some((name) => name in runtime)) return []
   const samples = answer.map(({ name, points }) => ({ labels: labelsOf(query, name), value: points.at(-1) ?? null }))
   if (samples.length === 0 || samples.some(({ labels, value }) => labels === undefined || value === null)) return []
-  const { scale, step } = query.kind === 'quantile' || query.kind === 'mean' ? TIMES : OTHERS
+  const large = samples.some(({ value }) => value! >= 100_000)
+  const { scale, step } = query.kind === 'quantile' || query.kind === 'mean' ? TIMES : large ? LARGE : OTHERS
   return [
     {
       expr: `round((${promql(query, { interval: '1m' })}) * ${scale}, ${1 / step})`,

@@ -34,6 +34,7 @@ const QUIET = [
   'upstream_retries_total',
   'upstream_circuit_open',
   'model_queue_depth',
+  'model_missing_ratio',
   'model_rejects_total',
   'model_reloads_total'
 ]

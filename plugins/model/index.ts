@@ -150,6 +150,7 @@ async function model(fastify: FastifyInstance, options: ModelOptions): Promise<v
     onRun: guard(onRun),
     onReject: reject,
     onReload: guard(onReload),
+    onFault: (err) => fastify.log.error({ err }, 'model could not be released'),
     log({ manifest: { name, version, source }, file }, where, message) {
       fastify.log.info({ model: name, version, source, file, execution: where }, message)
     }

@@ -53,6 +53,8 @@ export interface RegistryOptions {
   /** Told of each request that gets no scores. */
   onReject: (name: string, error: Error) => void
   onReload: (reload: Reload) => void
+  /** Told that a session could not be released. */
+  onFault: (error: Error) => void
   log: (version: ModelVersion, execution: Execution, message: string) => void
 }
 
@@ -215,7 +217,8 @@ export class Registry {
   /** After its last run. */
   readonly #retire = async ({ batcher, session }: Served): Promise<void> => {
     await batcher.drain(this.#options.drainTimeoutMs)
-    await session.release()
+    // What was asked for has happened: a failing release is no reason to say that it has not.
+    await session.release().catch((error: Error) => this.#options.onFault(error))
   }
 
   async #exclusive<T>(name: string, change: () => Promise<T>): Promise<T> {
@@ -257,11 +260,11 @@ export class Registry {
     return { chosen, known }
   }
 
-  async #open(version: ModelVersion, model: Model | undefined): Promise<Served> {
+  async #open(version: ModelVersion, contract: string): Promise<Served> {
     const { open, batching, onRun, onReject } = this.#options
     const { manifest } = version
     // Schemas that were compiled, and vectors on their way, would mean something else.
-    if (model !== undefined && model.contract !== contractOf(manifest))
+    if (contractOf(manifest) !== contract)
       throw new TF_ERR_MODEL_REFUSED(
         `${manifest.name}/${manifest.version}`,
         'has other features or answers than the one before'
@@ -280,6 +283,9 @@ export class Registry {
     const { chosen, known } = await this.#choose(name, wanted)
     const before = this.#models.get(name)
     const old = before?.live ?? []
+    const [first] = chosen as [ModelVersion]
+    // Versions of a list are asked with the same vectors, so this holds at boot too.
+    const contract = before?.contract ?? contractOf(first.manifest)
     const live: Served[] = []
     for (const version of chosen) {
       const { version: number } = version.manifest
@@ -289,21 +295,20 @@ export class Registry {
           ? undefined
           : old.find((served) => served.version.manifest.version === number)
       try {
-        live.push(same ?? (await this.#open(version, before)))
+        live.push(same ?? (await this.#open(version, contract)))
       } catch (error) {
         if (before) before.failure = { version: number, reason: (error as Error).message }
         await Promise.all(live.filter((served) => !old.includes(served)).map(this.#retire))
         throw error
       }
     }
-    const [first] = chosen as [ModelVersion]
     const number = first.manifest.version
     const past = before?.past ?? []
     const from = old[0]?.version.manifest.version
     if (!back && from !== undefined && from !== number) past.push(from)
     if (past.length > MAX_PAST) past.shift()
     // The switch: who asks from here on is answered by the new one.
-    this.#models.set(name, { live, versions: known, contract: contractOf(first.manifest), past })
+    this.#models.set(name, { live, versions: known, contract, past })
     this.#options.log(first, live[0]!.execution, 'model loaded')
     await Promise.all(old.filter((served) => !live.includes(served)).map(this.#retire))
     return first

@@ -1,9 +1,9 @@
 import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { FastifyInstance } from 'fastify'
+import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
-import type { Manifest, Model, ModelOptions, Reload } from '../index.ts'
+import modelPlugin, { type Manifest, type Model, type ModelOptions, type Reload } from '../index.ts'
 import {
   type FakeSession,
   type Version,
@@ -306,6 +306,32 @@ t.test('a load is refused by the service, for features of its own, and for a ser
     ['refused', 'refused', 'other']
   )
   t.equal(version(), '1')
+})
+
+t.test('versions of a list have the same features, at boot too', async (t) => {
+  const versions: Version[] = [
+    ['tiny', '1', { features: tiny.features.toReversed() }],
+    ['tiny', '2', {}]
+  ]
+  await t.rejects(serve(t, versions, { versionPolicy: { tiny: { list: ['2', '1'] } } }), {
+    code: 'TF_ERR_MODEL_REFUSED',
+    message: 'Model tiny/1 has other features or answers than the one before'
+  })
+})
+
+t.test("a session that can not be released is the log's business: the new version answers", async (t) => {
+  const lines: string[] = []
+  const reloads: Reload[] = []
+  const logger = { level: 'error', stream: { write: (line: string) => void lines.push(line) } }
+  const app = Fastify({ logger })
+  t.teardown(() => app.close())
+  const release = async (): Promise<void> => Promise.reject(new Error('twice'))
+  const openSession = async (): Promise<FakeSession> => fakeSession({ release })
+  const onReload = (reload: Reload): number => reloads.push(reload)
+  await app.register(modelPlugin, { repository: repositoryOf(t, ONE_AND_TWO), openSession, onReload })
+  t.equal((await app.model.load('tiny', '1')).manifest.version, '1')
+  t.match(reloads, [{ version: '1', result: 'success', reason: 'none' }])
+  t.match(JSON.parse(lines[0]!), { msg: 'model could not be released', err: { message: 'twice' } })
 })
 
 t.test('links within the repository are followed, names that are paths are no names', async (t) => {

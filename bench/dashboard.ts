@@ -9,7 +9,7 @@ import { loadConfig } from '../config.ts'
 import { createRandom } from '../domain/random.ts'
 import { details, overview } from '../monitoring/panels.ts'
 import { CAPACITY, type Ring, TICK, createRing } from '../plugins/metrics/ring.ts'
-import { begin, settings, spread, table } from './harness.ts'
+import { begin, settings, spread, table, watch } from './harness.ts'
 
 const ROWS = [overview, ...details]
 const FILES = [
@@ -47,26 +47,6 @@ async function use(app: FastifyInstance): Promise<void> {
   for (const url of ['/predict_ticker/AAPL', '/ticker_info/MSFT', '/models', '/countries', '/no/such/page']) {
     for (let n = Math.floor(4 * random.uniform()); n > 0; n--) await app.inject(url)
   }
-}
-
-/** The longest time in milliseconds in which nothing else had a turn while `work` ran, and how long it took. */
-async function watch(work: () => Promise<unknown>): Promise<{ stall: number; took: number }> {
-  const started = performance.now()
-  let last = started
-  let stall = 0
-  let done = false
-  function turn(): void {
-    const now = performance.now()
-    stall = Math.max(stall, now - last)
-    last = now
-    if (!done) setImmediate(turn)
-  }
-  setImmediate(turn)
-  await work()
-  const took = performance.now() - started
-  done = true
-  await nextTurn()
-  return { stall, took }
 }
 
 async function measureRing(app: FastifyInstance): Promise<string[][]> {

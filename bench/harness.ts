@@ -210,6 +210,35 @@ export function table(header: readonly string[], rows: readonly (readonly string
   console.log([line(header), line(header.map(() => '---')), ...rows.map(line), ''].join('\n'))
 }
 
+/** What a piece of work does to the event loop of its process, in milliseconds. */
+export interface Watched {
+  /** Until it was done. */
+  took: number
+  /** The longest time in which nothing else had a turn. */
+  stall: number
+}
+
+/** Runs `work` beside a loop that does nothing but take its turns. */
+export async function watch(work: () => Promise<unknown>): Promise<Watched> {
+  const started = performance.now()
+  let last = started
+  let stall = 0
+  let done = false
+  function turn(): void {
+    const now = performance.now()
+    stall = Math.max(stall, now - last)
+    last = now
+    if (!done) setImmediate(turn)
+  }
+  setImmediate(turn)
+  await work()
+  const took = performance.now() - started
+  // One turn more: what ran after the last one counts too.
+  done = true
+  await new Promise(setImmediate)
+  return { took, stall }
+}
+
 /** Says on what it runs, and binds this process to its core. */
 export function begin(packages: readonly string[]): void {
   const require = createRequire(import.meta.url)

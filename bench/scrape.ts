@@ -4,7 +4,19 @@ import { resolve } from 'node:path'
 import Fastify from 'fastify'
 import promClient from 'prom-client'
 import metrics from '../plugins/metrics/index.ts'
-import { answer, begin, isVariant, ratios, rounds, settings, spread, start, table } from './harness.ts'
+import {
+  type Watched,
+  answer,
+  begin,
+  isVariant,
+  ratios,
+  rounds,
+  settings,
+  spread,
+  start,
+  table,
+  watch
+} from './harness.ts'
 
 const OURS = '@trading-fun/metrics'
 const PROM = 'prom-client'
@@ -78,34 +90,6 @@ function theirs(client: typeof promClient): Sink {
   }
 }
 
-/** One printing. */
-interface Scrape {
-  /** Milliseconds until it was there. */
-  took: number
-  /** The longest time, in milliseconds, in which nothing else had a turn. */
-  stall: number
-}
-
-async function scrape(sink: Sink): Promise<Scrape> {
-  let stall = 0
-  let last = performance.now()
-  const started = last
-  let done = false
-  function turn(): void {
-    const now = performance.now()
-    stall = Math.max(stall, now - last)
-    last = now
-    if (!done) setImmediate(turn)
-  }
-  setImmediate(turn)
-  await sink.print()
-  const took = performance.now() - started
-  // One turn more: what ran after the last one counts too.
-  done = true
-  await new Promise(setImmediate)
-  return { took, stall }
-}
-
 /** The samples of the metrics above, whatever the order of labels and the spelling of bounds. */
 function samples(text: string): string[] {
   const wanted = text.split('\n').filter((line) => /^(counted|measured)_/.test(line))
@@ -133,7 +117,7 @@ async function runVariant(name: string, path?: string): Promise<void> {
   answer(null, async (question) => {
     const { size, text } = question as { size: number; text: boolean }
     const sink = sinks[SIZES.indexOf(size)]!
-    return text ? String(await sink.print()) : scrape(sink)
+    return text ? String(await sink.print()) : watch(async () => sink.print())
   })
 }
 
@@ -163,7 +147,7 @@ async function main(): Promise<void> {
     cases.map(
       ({ size, variant }) =>
         async () =>
-          variant.ask<Scrape>({ size, text: false })
+          variant.ask<Watched>({ size, text: false })
     ),
     seconds
   )
@@ -171,7 +155,7 @@ async function main(): Promise<void> {
     ['samples', '', 'ms', 'stall, ms', 'ms, prom-client / this', 'stall, prom-client / this'],
     cases.map(({ size, variant: { name } }, i) => {
       const base = results[cases.findIndex((other) => other.size === size && other.variant.name === PROM)]!
-      const of = (key: keyof Scrape, scrapes = results[i]!): number[] => scrapes.map((one) => one[key])
+      const of = (key: keyof Watched, scrapes = results[i]!): number[] => scrapes.map((one) => one[key])
       return [
         String(size),
         name,

@@ -5,7 +5,7 @@ import { setTimeout } from 'node:timers/promises'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
 import model, { type Manifest, type ModelOptions } from '../plugins/model/index.ts'
-import { answer, unpin } from './harness.ts'
+import { answer, unpin, watch } from './harness.ts'
 
 /** Models by their kind. */
 export const NAMES: Readonly<Record<Kind, string>> = { linear: 'outperform', trees: 'forest' }
@@ -80,25 +80,6 @@ export async function runLoops(forest: string): Promise<void> {
   })
 }
 
-/** Resolves to the longest turn of the event loop while `work` is under way, in milliseconds. */
-async function longestTurn(work: () => Promise<unknown>): Promise<number> {
-  let longest = 0
-  let last = performance.now()
-  let done = false
-  function turn(): void {
-    const now = performance.now()
-    longest = Math.max(longest, now - last)
-    last = now
-    if (!done) setImmediate(turn)
-  }
-  setImmediate(turn)
-  await work()
-  // One turn more: what ran after the last one counts too.
-  done = true
-  await new Promise(setImmediate)
-  return longest
-}
-
 /** What is under way while the event loop turns; nothing at all shows what other processes do to it. */
 export const WORKS = [
   '`session.run` on the main thread',
@@ -124,6 +105,6 @@ export async function runTurns(forest: string): Promise<void> {
       await registerModel(app, forest, { execution: 'thread' })
       registered = true
     }
-    return longestTurn(works[work as keyof typeof works])
+    return (await watch(works[work as keyof typeof works])).stall
   })
 }

@@ -48,7 +48,7 @@ export interface AnalystSource {
 }
 
 /** Rows that are told; the rest of a ranking is left out. */
-export const TOP = 10
+const TOP = 10
 /** Of the instructions and of the form of the answer: an answer to others is not to be taken from the cache. */
 export const PROMPT_VERSION = 1
 /** A number of the instructions, which an answer may repeat. */
@@ -81,7 +81,7 @@ export function topRows(rows: readonly AnalysisRow[]): AnalysisRow[] {
 }
 
 /** One line of text without what is not seen, or is seen as something else: control and format characters, lone surrogates. */
-export function cleanText(text: string): string {
+function cleanText(text: string): string {
   return text
     .replaceAll(/[\p{Cf}\p{Cs}\p{Co}]/gu, '')
     .replaceAll(/[\p{Cc}\p{Z}]+/gu, ' ')

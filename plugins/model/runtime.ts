@@ -12,7 +12,7 @@ export type Execution = 'inline' | 'thread' | 'process' | 'custom'
  * Seconds of a run of 64 rows beyond which `auto` takes threads. A full batch is 64 times as many rows: at this speed, a tenth
  * of a second in which the event loop would answer nobody.
  */
-export const SLOW_SECONDS = 0.002
+const SLOW_SECONDS = 0.002
 
 /** Milliseconds that an isolate may take to start and to open its session, and to end. */
 const PATIENCE = { startTimeout: 60_000, endTimeout: 5000 }

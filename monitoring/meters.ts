@@ -165,13 +165,13 @@ export function createMeters(metrics: Metrics): Meters {
       }
     },
     model: {
-      onRun({ name }, { seconds, rows, waits, scores }) {
+      onRun({ name }, { seconds, rows, waits, answered, scores }) {
         models[name]!.seconds.observe(seconds)
         for (const wait of waits) models[name]!.waited.observe(wait)
         if (scores === undefined) return
         models[name]!.executions.inc()
         models[name]!.rows.observe(rows)
-        models[name]!.predictions.inc(rows)
+        models[name]!.predictions.inc(answered)
         for (const p of scores.probability ?? []) probability.observe(p)
       },
       onReject: (name, reason) => models[name]!.rejects[reason]!.inc(),

@@ -1,9 +1,16 @@
 /** Micro-batching: what arrives in one turn of the event loop, or while the runtime is busy, is scored in one run. */
+import { Batch, type Job } from './batch.ts'
 import { isModelError } from './coded.ts'
-import { TF_ERR_MODEL_ABORTED, TF_ERR_MODEL_BUSY, TF_ERR_MODEL_DEADLINE, TF_ERR_MODEL_INFERENCE } from './errors.ts'
+import {
+  TF_ERR_MODEL_ABORTED,
+  TF_ERR_MODEL_BUSY,
+  TF_ERR_MODEL_DEADLINE,
+  TF_ERR_MODEL_INFERENCE,
+  TF_ERR_MODEL_OUTPUT
+} from './errors.ts'
 import type { Manifest } from './manifest.ts'
 import type { ModelData } from './options.ts'
-import { type ModelSession, type Scores, checkScores } from './session.ts'
+import { type ModelSession, type Scores, checkLengths, faultOf } from './session.ts'
 import { type Tensors, tensorsOf } from './tensors.ts'
 
 /** The scores of a request's rows, and the version that gave them: it may be another one than a moment ago. */
@@ -19,7 +26,9 @@ export interface Run {
   requests: number
   /** Seconds that each of the requests waited for it. */
   waits: readonly number[]
-  /** Absent: the run failed. */
+  /** Rows that have scores. */
+  answered: number
+  /** Theirs, in their order. Absent: the run failed. */
   scores?: Scores
 }
 
@@ -54,31 +63,6 @@ export interface BatcherOptions extends Pick<
   clock?: Clock
 }
 
-interface Job {
-  rows: number
-  /** When it came, by the clock. */
-  since: number
-  /** Answered, or given up. */
-  settled: boolean
-  resolve: (prediction: Prediction) => void
-  reject: (error: Error) => void
-  /** Stops its timer, and listening to its signal. */
-  forget?: () => void
-}
-
-/** The requests of one run, their rows one after the other. */
-interface Batch {
-  /** Room for rows; the first `rows` of it are taken. */
-  features: Float32Array
-  rows: number
-  jobs: Job[]
-  /** It waits. */
-  open: boolean
-  /** Rows of requests that gave up. */
-  given: number
-}
-
-const FIRST_ROWS = 16
 /** The weight of the newest run in the mean of their times. */
 const NEWEST = 0.2
 /** Seconds; longer waits are not promised. */
@@ -99,7 +83,9 @@ export class Batcher {
   #queued = 0
   /** Rows that wait or are being scored: what the bound is on. */
   #pending = 0
-  readonly #running = new Set<Promise<void>>()
+  /** Runs under way, and who waits for their end. */
+  #running = 0
+  readonly #onIdle: (() => void)[] = []
   /** A run is about to begin: it takes the first batch when it asks for rows. */
   #scheduled = false
   /** Runs out when the first batch has waited long enough for others. */
@@ -138,8 +124,7 @@ export class Batcher {
     this.#queued += rows
     this.#pending += rows
     const batch = this.#batchFor(rows)
-    batch.features.set(vectors, batch.rows * this.#width)
-    batch.rows += rows
+    batch.append(vectors)
     return new Promise((resolve, reject) => {
       const job: Job = { rows, since: this.#clock.now(), settled: false, resolve, reject }
       batch.jobs.push(job)
@@ -155,10 +140,8 @@ export class Batcher {
     const timer = this.#clock.setTimeout(() => {
       for (const batch of this.#queue) for (const job of batch.jobs) this.#giveUp(batch, job, this.#busy())
     }, milliseconds)
-    while (this.#queue.length > 0 || this.#running.size > 0) {
-      await Promise.all(this.#running)
-      await new Promise(setImmediate)
-    }
+    // What waits has a run that is about to begin.
+    if (this.#running > 0) await new Promise<void>((resolve) => this.#onIdle.push(resolve))
     this.#clock.clearTimeout(timer)
   }
 
@@ -169,7 +152,7 @@ export class Batcher {
 
   /** Says when to come again: when the runs under way and what waits now will have been scored, as fast as it goes. */
   #busy(): Error {
-    const turns = this.#queue.length / Math.max(1, this.#running.size) + 1
+    const turns = this.#queue.length / Math.max(1, this.#running) + 1
     const seconds = Math.min(MAX_RETRY_AFTER, Math.max(1, Math.ceil(turns * this.#pace)))
     return Object.assign(new TF_ERR_MODEL_BUSY(), {
       statusCode: this.#options.overflowStatus,
@@ -193,7 +176,7 @@ export class Batcher {
     if (job.settled) return
     this.#fail(job, error)
     if (!batch.open) return
-    batch.given += job.rows
+    batch.giveUp(job.rows)
     this.#queued -= job.rows
     this.#pending -= job.rows
   }
@@ -207,18 +190,13 @@ export class Batcher {
 
   /** The last batch in the queue if it may take so many rows more, otherwise a new one. */
   #batchFor(rows: number): Batch {
-    let batch = this.#queue.at(-1)
-    if (batch === undefined || batch.rows + rows > this.#options.maxBatchSize) {
-      const features = this.#spare ?? new Float32Array(FIRST_ROWS * this.#width)
-      this.#spare = undefined
-      this.#queue.push((batch = { features, rows: 0, jobs: [], open: true, given: 0 }))
-    }
-    const needed = (batch.rows + rows) * this.#width
-    if (needed > batch.features.length) {
-      const larger = new Float32Array(Math.max(needed, 2 * batch.features.length))
-      larger.set(batch.features)
-      batch.features = larger
-    }
+    const { maxBatchSize } = this.#options
+    const last = this.#queue.at(-1)
+    if (last !== undefined && last.rows + rows <= maxBatchSize) return last
+    const large = rows > maxBatchSize
+    const batch = new Batch(this.#width, large ? new Float32Array(rows * this.#width) : this.#spare)
+    if (!large) this.#spare = undefined
+    this.#queue.push(batch)
     return batch
   }
 
@@ -241,9 +219,7 @@ export class Batcher {
     this.#clock.clearTimeout(this.#timer)
     this.#timer = undefined
     this.#scheduled = true
-    const run = this.#run()
-    this.#running.add(run)
-    void run.finally(() => this.#running.delete(run))
+    void this.#run()
   }
 
   /** The first batch in which somebody still waits. Nothing joins it any more; the next one may begin. @throws NothingLeft */
@@ -253,51 +229,38 @@ export class Batcher {
     do {
       batch = this.#queue.shift()
       if (batch === undefined) throw new NothingLeft()
-      batch.open = false
-      if (batch.given > 0) this.#close(batch)
+      batch.close()
     } while (batch.rows === 0)
     this.#queued -= batch.rows
     this.#schedule()
     return batch
   }
 
-  /** Moves the rows of those who still wait together. */
-  #close(batch: Batch): void {
-    let from = 0
-    let to = 0
-    for (const { rows, settled } of batch.jobs) {
-      if (!settled) {
-        batch.features.copyWithin(to * this.#width, from * this.#width, (from + rows) * this.#width)
-        to += rows
-      }
-      from += rows
-    }
-    batch.rows = to
-    batch.jobs = batch.jobs.filter(({ settled }) => !settled)
-  }
-
   async #run(): Promise<void> {
+    this.#running++
     const run: { batch?: Batch; started: number } = { started: this.#clock.now() }
     try {
       const scores = await this.#session.run(() => {
         const batch = this.#take()
         run.batch = batch
         run.started = this.#clock.now()
-        return { features: batch.features.subarray(0, batch.rows * this.#width), rows: batch.rows }
+        return batch.content(this.#isLarge(batch))
       })
       const seconds = (this.#clock.now() - run.started) / 1000
-      checkScores(scores, run.batch!.rows, this.#outputs)
-      this.#answer(run.batch!.jobs, scores)
-      this.#end(run.batch!, run.started, seconds, scores)
+      checkLengths(scores, run.batch!.rows, this.#outputs)
+      this.#end(run.batch!, run.started, seconds, this.#answer(run.batch!, scores))
     } catch (cause) {
       const seconds = (this.#clock.now() - run.started) / 1000
       // The runtime may have failed before it asked.
       const batch = run.batch ?? this.#takeIfAny()
-      if (batch === undefined) return
-      const error = isModelError(cause) ? cause : new TF_ERR_MODEL_INFERENCE('the runtime failed', { cause })
-      for (const job of batch.jobs) this.#fail(job, error)
-      this.#end(batch, run.started, seconds)
+      if (batch !== undefined) {
+        const error = isModelError(cause) ? cause : new TF_ERR_MODEL_INFERENCE('the runtime failed', { cause })
+        for (const job of batch.jobs) this.#fail(job, error)
+        this.#end(batch, run.started, seconds)
+      }
     }
+    this.#running--
+    if (this.#running === 0) for (const resolve of this.#onIdle.splice(0)) resolve()
   }
 
   #takeIfAny(): Batch | undefined {
@@ -308,26 +271,51 @@ export class Batcher {
     }
   }
 
-  #answer(jobs: readonly Job[], scores: Scores): void {
+  /**
+   * Answers the requests, but fails those with rows that have no scores: what one client sends must not fail another's.
+   * Returns the scores of the rows that have some; undefined: none has.
+   */
+  #answer({ jobs, rows }: Batch, scores: Scores): Scores | undefined {
+    const whole = faultOf(scores, this.#outputs, 0, rows) === undefined
+    const answered: number[] = []
     let from = 0
     for (const job of jobs) {
       const to = from + job.rows
-      job.settled = true
-      job.forget?.()
-      const prediction: Prediction = { manifest: this.#manifest }
-      for (const { role } of this.#outputs) prediction[role] = scores[role]!.subarray(from, to)
-      job.resolve(prediction)
+      const fault = whole ? undefined : faultOf(scores, this.#outputs, from, to)
+      if (fault === undefined) {
+        job.settled = true
+        job.forget?.()
+        job.resolve(this.#prediction(scores, from, to, rows))
+        if (!whole) for (let row = from; row < to; row++) answered.push(row)
+      } else this.#fail(job, new TF_ERR_MODEL_OUTPUT(fault))
       from = to
     }
+    if (whole) return scores
+    if (answered.length === 0) return undefined
+    const some: Scores = {}
+    for (const { role } of this.#outputs) some[role] = Float32Array.from(answered, (row) => scores[role]![row]!)
+    return some
+  }
+
+  #prediction(scores: Scores, from: number, to: number, rows: number): Prediction {
+    const prediction: Prediction = { manifest: this.#manifest }
+    const all = from === 0 && to === rows
+    for (const { role } of this.#outputs) prediction[role] = all ? scores[role]! : scores[role]!.subarray(from, to)
+    return prediction
+  }
+
+  /** Larger than batches are: one request alone. Its array is not kept. */
+  #isLarge({ rows }: Batch): boolean {
+    return rows > this.#options.maxBatchSize
   }
 
   #end(batch: Batch, started: number, seconds: number, scores?: Scores): void {
     const { rows, jobs } = batch
     this.#pending -= rows
     this.#pace += (this.#pace === 0 ? 1 : NEWEST) * (seconds - this.#pace)
-    // What a single large request needed is not kept.
-    if (batch.features.length <= this.#options.maxBatchSize * this.#width) this.#spare = batch.features
+    if (!this.#isLarge(batch)) this.#spare = batch.room
     const waits = jobs.map(({ since }) => (started - since) / 1000)
-    this.#options.onRun({ seconds, rows, requests: jobs.length, waits, ...(scores && { scores }) })
+    const answered = scores?.[this.#outputs[0]!.role]!.length ?? 0
+    this.#options.onRun({ seconds, rows, requests: jobs.length, waits, answered, ...(scores && { scores }) })
   }
 }

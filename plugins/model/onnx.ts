@@ -77,7 +77,7 @@ export const openOnnxSession: OpenSession = async (bytes, tensors) => {
   /** Feeds of these rows those from `from` on, as many as one run takes. */
   function feed(feeds: typeof unfed, { features, rows }: Rows, from: number): typeof unfed {
     const size = batch ?? rows
-    const part = features.subarray(from * width, (from + size) * width)
+    const part = size === rows ? features : features.subarray(from * width, (from + size) * width)
     for (const input of plan) {
       const values = gather(part, width, input, size)
       const dims = [size, input.columns.length]
@@ -107,9 +107,12 @@ export const openOnnxSession: OpenSession = async (bytes, tensors) => {
           nothing = error
         }
       })
-      const results = await session.run(feeds, fetches).catch((error: unknown) => {
+      let results: Awaited<ReturnType<typeof session.run>>
+      try {
+        results = await session.run(feeds, fetches)
+      } catch (error) {
         throw nothing ?? error
-      })
+      }
       const { rows } = given!
       const first = read(tensors, results, batch ?? rows)
       if (batch === undefined || batch === rows) return first

@@ -69,9 +69,10 @@ export async function openPool(bytes: Uint8Array, tensors: Tensors, options: Poo
       const isolate = await take()
       let scores: Promise<Scores>
       try {
-        const { features, rows } = next()
-        // The array is used again, and a part of one would be sent as all of it.
-        scores = isolate.run(features.slice(), rows)
+        const { features, rows, disposable } = next()
+        // An array that is used again must stay, and a part of one would be sent as all of it.
+        const whole = features.byteLength === features.buffer.byteLength
+        scores = isolate.run(disposable && whole ? features : new Float32Array(features), rows)
       } catch (error) {
         giveBack(isolate)
         throw error

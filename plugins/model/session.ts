@@ -27,6 +27,8 @@ export interface Scores {
 export interface Rows {
   features: Float32Array
   rows: number
+  /** Nobody needs the array any more: it may be sent away instead of a copy. */
+  disposable?: boolean
 }
 
 /** All that this plugin asks of an inference runtime. Tests hand in a fake; a worker pool would be another one. */
@@ -51,18 +53,25 @@ const WARM_UP_ROWS = 64
 const SELF_TEST_TOLERANCE = 1e-5
 const MAX_FLOAT32 = 3.4028234663852886e38
 
-/** @throws TF_ERR_MODEL_OUTPUT if there is not one finite value a row of each answer, or a probability is outside 0..1. */
-export function checkScores(scores: Scores, rows: number, outputs: Tensors['outputs']): void {
+/** @throws TF_ERR_MODEL_OUTPUT if there is not one value a row of each answer */
+export function checkLengths(scores: Scores, rows: number, outputs: Tensors['outputs']): void {
   for (const { role } of outputs) {
-    const values = scores[role]
-    if (values?.length !== rows) throw new TF_ERR_MODEL_OUTPUT(`${rows} rows gave ${values?.length ?? 0} of ${role}`)
+    const length = scores[role]?.length ?? 0
+    if (length !== rows) throw new TF_ERR_MODEL_OUTPUT(`${rows} rows gave ${length} of ${role}`)
+  }
+}
+
+/** Why the rows from `from` to before `to` have no scores: a value is not finite, a probability outside 0..1. undefined: they have. */
+export function faultOf(scores: Scores, outputs: Tensors['outputs'], from: number, to: number): string | undefined {
+  for (const { role } of outputs) {
+    const values = scores[role]!
     const [least, most] = role === 'probability' ? [0, 1] : [-MAX_FLOAT32, MAX_FLOAT32]
-    for (let i = 0; i < rows; i++) {
+    for (let i = from; i < to; i++) {
       // Written so that NaN fails it.
-      if (!(values[i]! >= least && values[i]! <= most))
-        throw new TF_ERR_MODEL_OUTPUT(`row ${i} has the ${role} ${values[i]}`)
+      if (!(values[i]! >= least && values[i]! <= most)) return `row ${i - from} has the ${role} ${values[i]}`
     }
   }
+  return undefined
 }
 
 /** Resolves to the seconds of the fastest run of WARM_UP_ROWS rows: what else the machine does only makes runs slower. */
@@ -83,7 +92,9 @@ async function selfTest(session: ModelSession, manifest: Manifest, { outputs }: 
   for (const [i, test] of manifest.self_test.entries()) {
     const vector = toVector(manifest, test.features)
     const scores = await session.run(() => ({ features: vector, rows: 1 }))
-    checkScores(scores, 1, outputs)
+    checkLengths(scores, 1, outputs)
+    const fault = faultOf(scores, outputs, 0, 1)
+    if (fault !== undefined) throw new TF_ERR_MODEL_OUTPUT(fault)
     const expected = test[role]!
     const scored = scores[role]![0]!
     if (Math.abs(scored - expected) > SELF_TEST_TOLERANCE * Math.max(1, Math.abs(expected))) {

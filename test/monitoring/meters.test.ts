@@ -43,7 +43,14 @@ t.test('a run of a model without probabilities is a run, and no probability', as
   await app.register(metrics, { endpoint: '/prometheus' })
   const { model } = createMeters(app.metrics)
   const scores = { score: Float32Array.of(1, 2) }
-  model.onRun({ name: 'outperform' } as Manifest, { seconds: 0.1, rows: 2, requests: 1, waits: [0], scores })
+  model.onRun({ name: 'outperform' } as Manifest, {
+    seconds: 0.1,
+    rows: 2,
+    requests: 1,
+    waits: [0],
+    answered: 2,
+    scores
+  })
   t.match(await scrape(app), {
     'model_predictions_total{model_type="outperform"}': 2,
     'model_executions_total{model_type="outperform"}': 1,

@@ -17,6 +17,9 @@ const WINDOW_MS = 100
 const WARM_UP = 8
 const PROGRESS_MS = 15_000
 
+/** See server.ts. */
+const NO_PRETENURING = '--no-allocation-site-pretenuring'
+
 /** Keeps a process, with all threads that it has and will have, on one core. */
 function pin(pid: number, core: number): boolean {
   return spawnSync('taskset', ['-acp', String(core), String(pid)], { stdio: 'ignore' }).status === 0
@@ -30,9 +33,9 @@ export interface Variant {
   ask<T>(question: unknown): Promise<T>
 }
 
-/** Runs `file` again as the process of one variant; there `answer` must be called. */
+/** Runs `file` again as the process of one variant; there `answer` must be called. All run on the V8 that server.ts asks for. */
 export async function start(file: string, name: string, ...args: string[]): Promise<Variant> {
-  const child = fork(file, [name, ...args])
+  const child = fork(file, [name, ...args], { execArgv: [...process.execArgv, NO_PRETENURING] })
   let heard = Promise.withResolvers<unknown>()
   child.on('message', (message) => heard.resolve(message))
   child.once('exit', () => heard.reject(new Error(`the process of "${name}" has ended`)))

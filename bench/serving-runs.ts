@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
-import model, { type Manifest, type ModelOptions } from '../plugins/model/index.ts'
+import model, { type Manifest, type ModelOptions, type Scores } from '../plugins/model/index.ts'
 import { answer, unpin, watch } from './harness.ts'
 
 /** Models by their kind. */
@@ -53,13 +53,19 @@ export interface Question {
   loops: number
 }
 
-/** A run of `session.run` over so many rows, which are made beforehand. */
-async function openRaw(repository: string, kind: Kind, rows: number): Promise<() => Promise<unknown>> {
+/** `session.run` as anybody would call it, for what `predict` answers. */
+export async function openRaw(
+  repository: string,
+  kind: Kind
+): Promise<(features: Float32Array, rows: number) => Promise<Scores>> {
   const file = join(repository, NAMES[kind], '1/model.onnx')
   const session = await InferenceSession.create(file, { intraOpNumThreads: 1, interOpNumThreads: 1 })
-  const features = repeat(middle(await readManifest()), rows)
-  const dims = [rows, features.length / rows]
-  return async () => session.run({ features: new Tensor('float32', features, dims) }, ['probability'])
+  const fetches = kind === 'linear' ? ['probability', 'margin'] : ['probability']
+  return async (features, rows) => {
+    const tensor = new Tensor('float32', features, [rows, features.length / rows])
+    const { probability, margin } = await session.run({ features: tensor }, fetches)
+    return { probability: probability!.data as Float32Array, margin: margin?.data as Float32Array }
+  }
 }
 
 function repeat(row: Float32Array, rows: number): Float32Array {
@@ -72,10 +78,10 @@ export async function runLoops(forest: string): Promise<void> {
   const app = { linear: Fastify(), trees: Fastify() }
   await registerModel(app.linear, REPOSITORY, { execution: 'inline' })
   await registerModel(app.trees, forest, { execution: 'inline' })
-  const raw = { linear: await openRaw(REPOSITORY, 'linear', 1), trees: await openRaw(forest, 'trees', 1) }
+  const raw = { linear: await openRaw(REPOSITORY, 'linear'), trees: await openRaw(forest, 'trees') }
   answer(null, async (question) => {
     const { kind, loops } = question as Question
-    if (loops === 0) return rate(1, raw[kind])
+    if (loops === 0) return rate(1, async () => raw[kind](row, 1))
     return rate(loops, async () => app[kind].model.predict(NAMES[kind], row))
   })
 }
@@ -89,11 +95,11 @@ export const WORKS = [
 
 /** Answers one of WORKS with the longest turn. */
 export async function runTurns(forest: string): Promise<void> {
-  const raw = await openRaw(forest, 'trees', LARGE)
+  const raw = await openRaw(forest, 'trees')
   const app = Fastify()
   const vectors = repeat(middle(await readManifest()), LARGE)
   const works: Record<(typeof WORKS)[number], () => Promise<unknown>> = {
-    [WORKS[0]]: raw,
+    [WORKS[0]]: async () => raw(vectors, LARGE),
     [WORKS[1]]: async () => app.model.predict('forest', vectors),
     [WORKS[2]]: async () => setTimeout(30)
   }

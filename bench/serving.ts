@@ -5,6 +5,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setFlagsFromString } from 'node:v8'
 import { Type } from '@sinclair/typebox'
 import Fastify from 'fastify'
 import { buildApp } from '../app.ts'
@@ -12,6 +13,7 @@ import { loadConfig } from '../config.ts'
 import { signalOf } from '../domain/signals.ts'
 import metrics from '../plugins/metrics/index.ts'
 import { featuresSchema } from '../plugins/model/features.ts'
+import type { Prediction } from '../plugins/model/index.ts'
 import rateLimit from '../plugins/rate-limit/index.ts'
 import validation from '../plugins/validation.ts'
 import { ModelReference, Probability, Signal, Warnings } from '../schemas/market.ts'
@@ -24,6 +26,7 @@ import {
   type Question,
   REPOSITORY,
   WORKS,
+  openRaw,
   readManifest,
   registerModel,
   runLoops,
@@ -33,17 +36,21 @@ import {
 const CONCURRENCIES = [1, 32, 256]
 const response = { 200: Type.Object({ prob: Probability, signal: Signal, model: ModelReference, warnings: Warnings }) }
 
-async function runService(): Promise<void> {
+async function runService(pretenuring: boolean): Promise<void> {
+  if (pretenuring) setFlagsFromString('--allocation-site-pretenuring')
   // The model of the simulated market is the linear one. Nothing may be refused: an answer without work would be fast.
   const env = { LOG_LEVEL: 'silent', RATE_LIMIT_RPM: '1000000000', MAX_EVENT_LOOP_DELAY_MS: '0' }
   await serve(await buildApp(loadConfig(env)))
 }
 
+/** What a variant has besides the model package. */
+type More = 'alone' | 'metrics and limiter' | 'a run a request'
+
 /** The model package, alone or with the packages for metrics and rate limit, as another service installs them. */
-async function runPackages(kind: Kind, repository: string, more: boolean): Promise<void> {
+async function runPackages(kind: Kind, repository: string, more: More): Promise<void> {
   const name = NAMES[kind]
   const app = Fastify()
-  if (more) {
+  if (more === 'metrics and limiter') {
     await app.register(metrics, { endpoint: '/prometheus' })
     await app.register(rateLimit, { max: 1_000_000_000 })
     const own = app.metrics.define({
@@ -61,15 +68,21 @@ async function runPackages(kind: Kind, repository: string, more: boolean): Promi
   } else await registerModel(app, repository, {})
   await app.register(validation)
   const body = Type.Object({ features: app.model.inputSchema(name) }, { additionalProperties: false })
+  const manifest = app.model.serving(name).manifest
+  const run = await openRaw(repository, kind)
+  const predict: (vector: Float32Array) => Promise<Prediction> =
+    more === 'a run a request'
+      ? async (vector) => ({ ...(await run(vector, 1)), manifest })
+      : async (vector) => app.model.predict(name, vector)
   app.post('/predict_raw', { schema: { body, response } }, async (request) => {
     const { features } = request.body as { features: Record<string, number> }
     const vector = app.model.toVector(name, features)
-    const { probability, manifest } = await app.model.predict(name, vector)
+    const { probability, manifest: answered } = await predict(vector)
     const prob = probability![0]!
     const warnings = app.model
       .outOfRange(name, vector)
       .map((feature) => ({ code: 'feature_out_of_range', message: feature }))
-    return { prob, signal: signalOf(prob), model: manifest, warnings }
+    return { prob, signal: signalOf(prob), model: answered, warnings }
   })
   await serve(app)
 }
@@ -103,10 +116,12 @@ async function compareHttp(forest: string, seconds: number): Promise<void> {
   const servers = [
     echo,
     await start(file, 'echo again (the noise)', 'echo', reply),
-    await start(file, 'linear, the model package alone', 'linear', REPOSITORY),
-    await start(file, 'linear, with metrics and limiter', 'linear', REPOSITORY, 'more'),
-    await start(file, 'trees, with metrics and limiter', 'trees', forest, 'more'),
-    service
+    await start(file, 'linear, a `session.run` a request', 'linear', REPOSITORY, 'a run a request'),
+    await start(file, 'linear, the model package alone', 'linear', REPOSITORY, 'alone'),
+    await start(file, 'linear, with metrics and limiter', 'linear', REPOSITORY, 'metrics and limiter'),
+    await start(file, 'trees, with metrics and limiter', 'trees', forest, 'metrics and limiter'),
+    service,
+    await start(file, 'the service, V8 as it comes', 'service', 'pretenuring')
   ]
   const head = `POST /predict_raw HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}`
   const request = Buffer.from(`${head}\r\n\r\n${body}`)
@@ -189,11 +204,11 @@ async function main(): Promise<void> {
 }
 
 async function runVariant(what: string, argument = '', more?: string): Promise<void> {
-  if (what === 'service') await runService()
+  if (what === 'service') await runService(argument === 'pretenuring')
   else if (what === 'echo') await runEcho(JSON.parse(argument) as object)
   else if (what === 'loops') await runLoops(argument)
   else if (what === 'turns') await runTurns(argument)
-  else await runPackages(what as Kind, argument, more !== undefined)
+  else await runPackages(what as Kind, argument, more as More)
 }
 
 await (isVariant ? runVariant(process.argv[3]!, process.argv[4], process.argv[5]) : main())

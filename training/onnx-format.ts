@@ -1,10 +1,10 @@
 import protobuf from 'protobufjs'
 
-/** A typed array that an ONNX model holds: float32, or a scalar with empty `dims`. */
+/** A typed array that an ONNX model holds, a scalar with empty `dims`: float32, or int64 where an operator asks for axes. */
 export interface OnnxTensor {
   name: string
   dims: number[]
-  values: Float32Array
+  values: Float32Array | BigInt64Array
 }
 
 /** An attribute's value: an integer, a text, or a list of one kind; a Float32Array is a list of floats. */
@@ -39,7 +39,9 @@ export interface OnnxModel {
 /** Operator set ai.onnx 13 and IR 8: old enough for every runtime of the last years, and all that is needed. */
 const OPSET = 13
 const IR_VERSION = 8
+/** TensorProto.DataType. */
 const FLOAT = 1
+const INT64 = 7
 const ML_OPSET = 1
 
 const field = (type: string, id: number): protobuf.IField => ({ type, id })
@@ -145,9 +147,11 @@ function toAttribute(value: OnnxAttribute): object {
 
 /** `rawData` is little-endian, whatever this machine is. */
 function toTensor({ name, dims, values }: OnnxTensor): object {
-  const bytes = new DataView(new ArrayBuffer(values.length * 4))
-  for (const [i, value] of values.entries()) bytes.setFloat32(i * 4, value, true)
-  return { name, dims, dataType: FLOAT, rawData: new Uint8Array(bytes.buffer) }
+  const bytes = new DataView(new ArrayBuffer(values.byteLength))
+  if (values instanceof Float32Array) for (const [i, value] of values.entries()) bytes.setFloat32(i * 4, value, true)
+  else for (const [i, value] of values.entries()) bytes.setBigInt64(i * 8, value, true)
+  const dataType = values instanceof Float32Array ? FLOAT : INT64
+  return { name, dims, dataType, rawData: new Uint8Array(bytes.buffer) }
 }
 
 function toValueInfo({ name, width }: OnnxPort): object {

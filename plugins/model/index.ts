@@ -190,10 +190,15 @@ async function model(fastify: FastifyInstance, options: ModelOptions): Promise<v
     execution: (name) => registry.find(name).execution,
     queueCapacity: batching.maxQueueSize,
     queueDepth: (name) => (registry.names.includes(name) ? registry.find(name).batcher.depth : 0),
-    async predict(name, vectors, wishes) {
-      const { version, batcher } = need(name, wishes?.version)
-      checkVectors(version.manifest.features, vectors)
-      return batcher.score(vectors, wishes)
+    // Not async: a promise less in each request.
+    predict(name, vectors, wishes) {
+      try {
+        const { version, batcher } = need(name, wishes?.version)
+        checkVectors(version.manifest.features, vectors)
+        return batcher.score(vectors, wishes)
+      } catch (error) {
+        return Promise.reject(error)
+      }
     }
   }
   fastify.decorate('model', Object.freeze(decorator))

@@ -63,6 +63,7 @@ export interface BatcherOptions extends Pick<
   clock?: Clock
 }
 
+const NO_PATIENCE: Patience = {}
 /** The weight of the newest run in the mean of their times. */
 const NEWEST = 0.2
 /** Seconds; longer waits are not promised. */
@@ -114,7 +115,8 @@ export class Batcher {
    * Whole rows, which are copied. Rejects with TF_ERR_MODEL_BUSY if the queue is full, TF_ERR_MODEL_DEADLINE,
    * TF_ERR_MODEL_ABORTED, and what the run fails with.
    */
-  score(vectors: Float32Array, { deadline, signal }: Patience = {}): Promise<Prediction> {
+  score(vectors: Float32Array, patience?: Patience): Promise<Prediction> {
+    const { deadline, signal } = patience ?? NO_PATIENCE
     const rows = vectors.length / this.#width
     if (signal?.aborted) return Promise.reject(this.#rejected(new TF_ERR_MODEL_ABORTED()))
     if (deadline !== undefined && !(deadline > 0)) return Promise.reject(this.#rejected(new TF_ERR_MODEL_DEADLINE()))
@@ -297,10 +299,13 @@ export class Batcher {
     return some
   }
 
-  #prediction(scores: Scores, from: number, to: number, rows: number): Prediction {
-    const prediction: Prediction = { manifest: this.#manifest }
+  #prediction({ probability, margin, score }: Scores, from: number, to: number, rows: number): Prediction {
     const all = from === 0 && to === rows
-    for (const { role } of this.#outputs) prediction[role] = all ? scores[role]! : scores[role]!.subarray(from, to)
+    const cut = (values: Float32Array): Float32Array => (all ? values : values.subarray(from, to))
+    const prediction: Prediction = { manifest: this.#manifest }
+    if (probability) prediction.probability = cut(probability)
+    if (margin) prediction.margin = cut(margin)
+    if (score) prediction.score = cut(score)
     return prediction
   }
 

@@ -25,7 +25,9 @@ function emptyRow(width: number): Float32Array {
     shared = new Float32Array(SHARED_ROWS * width)
     taken = 0
   }
-  return shared.subarray(taken, (taken += width))
+  const row = new Float32Array(shared.buffer, taken * shared.BYTES_PER_ELEMENT, width)
+  taken += width
+  return row
 }
 
 /**
@@ -58,12 +60,16 @@ export function checkVectors(features: Manifest['features'], vectors: Float32Arr
   if (vectors.length === 0 || vectors.length % width !== 0) {
     throw new TF_ERR_MODEL_INPUT(`${vectors.length} values are no whole rows of ${width} features`)
   }
-  for (let i = 0; i < vectors.length; i++) {
-    if (!Number.isFinite(vectors[i]!)) {
-      const row = vectors.length === width ? '' : ` of row ${Math.floor(i / width)}`
-      throw new TF_ERR_MODEL_INPUT(`features/${features[i % width]!.name}${row} must be a finite number (float32)`)
-    }
-  }
+  const at = firstNotFinite(vectors)
+  if (at === -1) return
+  const row = vectors.length === width ? '' : ` of row ${Math.floor(at / width)}`
+  throw new TF_ERR_MODEL_INPUT(`features/${features[at % width]!.name}${row} must be a finite number (float32)`)
+}
+
+function firstNotFinite(values: Float32Array): number {
+  const { length } = values
+  for (let i = 0; i < length; i++) if (!Number.isFinite(values[i]!)) return i
+  return -1
 }
 
 /** Names of the features of a row outside their p0_5 to p99_5 in the training rows: the model extrapolates there. */

@@ -125,7 +125,7 @@ export class Registry {
   find(name: string, version?: string): Served {
     const model = this.#models.get(name)
     if (model === undefined) throw new TF_ERR_MODEL_UNKNOWN(name)
-    const [first] = model.live
+    const first = model.live[0]
     if (first === undefined)
       throw Object.assign(new TF_ERR_MODEL_NOT_LOADED(name), { headers: { 'retry-after': '10' } })
     if (version === undefined) return first

@@ -79,6 +79,7 @@ async function rateLimitPreset(fastify: FastifyInstance, options: RateLimitOptio
   }
   const settings = parseOptions(RateLimitOptionsSchema, data, (detail) => new TF_ERR_RATE_LIMIT_OPTIONS(detail))
   const { max, timeWindow, exempt, ipv6Subnet, maxWindows } = settings
+  const clientOf = clientsBy(ipv6Subnet)
   const windows = createWindows(maxWindows, now)
   const locally = countLocally(windows)
   const shared = redis && countShared(fastify, { ...settings, redis, now, onStoreState, onWithoutStore }, locally)
@@ -93,7 +94,7 @@ async function rateLimitPreset(fastify: FastifyInstance, options: RateLimitOptio
       // Keys hold the endpoint: routes can share one store, with one bound.
       child = (): FastifyRateLimitStore => this
     },
-    keyGenerator: (request) => windowKey(clientOf(request, ipv6Subnet), endpointOf(request)),
+    keyGenerator: (request) => windowKey(clientOf(request), endpointOf(request.method, request.routeOptions.url)),
     errorResponseBuilder: (_request, { ttl }) => new TF_ERR_RATE_LIMIT_EXCEEDED(Math.ceil(ttl / 1000)),
     onExceeded: (request) => onExceeded?.({ endpoint: request.routeOptions.url ?? UNMATCHED, method: request.method })
   })
@@ -101,10 +102,13 @@ async function rateLimitPreset(fastify: FastifyInstance, options: RateLimitOptio
   fastify.addHook('onRoute', (route) => {
     const allowed = allowance(route, max)
     if (allowed === undefined || exempt.some((url) => route.url === url || route.url.startsWith(`${url}/`))) return
+    // A request's options are an object that is made anew each time they are asked for: a route knows its endpoint before.
+    const endpoint = typeof route.method === 'string' ? endpointOf(route.method, route.url) : undefined
+    const keyGenerator = endpoint && ((request: FastifyRequest) => windowKey(clientOf(request), endpoint))
+    const limit = fastify.rateLimit({ max: allowed, ...(keyGenerator && { keyGenerator }) })
     // First of the route's own hooks: what they cost is what the limit is for.
-    route.onRequest = [fastify.rateLimit({ max: allowed }), route.onRequest ?? []].flat()
+    route.onRequest = [limit, route.onRequest ?? []].flat()
   })
-  warnOfProxy(fastify)
   fastify.decorate(
     'rateLimiter',
     Object.freeze<RateLimiter>({
@@ -128,31 +132,31 @@ function allowance(route: RouteOptions, max: number): number | undefined {
   return Math.max(atLeast, Math.floor(max / weight))
 }
 
-/** A Unix socket has no address: its peers are one client. */
-function clientOf(request: FastifyRequest, ipv6Subnet: number): string {
-  const ip: string | undefined = request.ip
-  return ip === undefined ? 'local' : normalizeIP(ip, ipv6Subnet)
-}
-
-/** HEAD costs what GET costs, or it would double the budget. Unmatched requests share one window, or each url had one. */
-function endpointOf({ method, routeOptions: { url } }: FastifyRequest): string {
-  return url === undefined ? UNMATCHED : `${method === 'HEAD' ? 'GET' : method} ${url}`
-}
-
-/** Says once that a forwarded address is not believed: behind a proxy all clients are then one. */
-function warnOfProxy(fastify: FastifyInstance): void {
+/**
+ * Which client a request is from: its address, or the part of it that a client can't change. Says once that a forwarded address is
+ * not believed: behind a proxy all clients are then one.
+ */
+function clientsBy(ipv6Subnet: number): (request: FastifyRequest) => string {
   let warned = false
-  fastify.addHook('onRequest', (request, _reply, done) => {
-    const forwarded = !warned && request.headers['x-forwarded-for'] !== undefined
-    if (forwarded && request.ip === request.socket.remoteAddress) {
+  return (request) => {
+    const ip: string | undefined = request.ip
+    // A Unix socket has no address: its peers are one client.
+    if (ip === undefined) return 'local'
+    if (!warned && request.headers['x-forwarded-for'] !== undefined && ip === request.socket.remoteAddress) {
       warned = true
       request.log.warn(
-        { peer: request.ip },
+        { peer: ip },
         'X-Forwarded-For from a peer that trustProxy does not name: all its clients share one rate limit'
       )
     }
-    done()
-  })
+    // To see that an address is none of IPv6 costs the library a long regular expression.
+    return ip.includes(':') ? normalizeIP(ip, ipv6Subnet) : ip.toLowerCase()
+  }
+}
+
+/** HEAD costs what GET costs, or it would double the budget. Unmatched requests share one window, or each url had one. */
+function endpointOf(method: string, url: string | undefined): string {
+  return url === undefined ? UNMATCHED : `${method === 'HEAD' ? 'GET' : method} ${url}`
 }
 
 export default fp(rateLimitPreset, { name: '@trading-fun/rate-limit', fastify: '5.x' })

@@ -23,15 +23,16 @@ export class Batch {
   #features: Float32Array
   /** Rows of requests that gave up. */
   #given = 0
-  rows = 0
+  rows: number
   jobs: Job[] = []
   /** It waits. */
   open = true
 
-  /** `room`: an array to fill, which grows as needed. */
-  constructor(width: number, room: Float32Array = new Float32Array(FIRST_ROWS * width)) {
+  /** `room`: an array to fill, which grows as needed; the first `rows` of it are filled already. */
+  constructor(width: number, room: Float32Array = new Float32Array(FIRST_ROWS * width), rows = 0) {
     this.#width = width
     this.#features = room
+    this.rows = rows
   }
 
   /** The array with the rows, for another batch when this one is scored. */
@@ -75,7 +76,7 @@ export class Batch {
   }
 
   /** What a session scores. */
-  content(disposable: boolean): Rows {
-    return { features: this.#features.subarray(0, this.rows * this.#width), rows: this.rows, disposable }
+  get content(): Rows {
+    return { features: this.#features.subarray(0, this.rows * this.#width), rows: this.rows }
   }
 }

@@ -112,8 +112,8 @@ export class Batcher {
   }
 
   /**
-   * Whole rows, which are copied. Rejects with TF_ERR_MODEL_BUSY if the queue is full, TF_ERR_MODEL_DEADLINE,
-   * TF_ERR_MODEL_ABORTED, and what the run fails with.
+   * Whole rows. They are copied, unless they are more than `maxBatchSize`: such an array must stay as it is until it is answered.
+   * Rejects with TF_ERR_MODEL_BUSY if the queue is full, TF_ERR_MODEL_DEADLINE, TF_ERR_MODEL_ABORTED, and what the run fails with.
    */
   score(vectors: Float32Array, patience?: Patience): Promise<Prediction> {
     const { deadline, signal } = patience ?? NO_PATIENCE
@@ -125,8 +125,7 @@ export class Batcher {
       return Promise.reject(this.#rejected(this.#busy()))
     this.#queued += rows
     this.#pending += rows
-    const batch = this.#batchFor(rows)
-    batch.append(vectors)
+    const batch = this.#join(vectors, rows)
     return new Promise((resolve, reject) => {
       const job: Job = { rows, since: this.#clock.now(), settled: false, resolve, reject }
       batch.jobs.push(job)
@@ -190,15 +189,23 @@ export class Batcher {
     job.reject(this.#rejected(error))
   }
 
-  /** The last batch in the queue if it may take so many rows more, otherwise a new one. */
-  #batchFor(rows: number): Batch {
-    const { maxBatchSize } = this.#options
+  /** Rows join the last batch in the queue if it may take so many more, otherwise a new one. */
+  #join(vectors: Float32Array, rows: number): Batch {
     const last = this.#queue.at(-1)
-    if (last !== undefined && last.rows + rows <= maxBatchSize) return last
-    const large = rows > maxBatchSize
-    const batch = new Batch(this.#width, large ? new Float32Array(rows * this.#width) : this.#spare)
-    if (!large) this.#spare = undefined
+    if (last !== undefined && last.rows + rows <= this.#options.maxBatchSize) {
+      last.append(vectors)
+      return last
+    }
+    const batch = this.#newBatch(vectors, rows)
     this.#queue.push(batch)
+    return batch
+  }
+
+  #newBatch(vectors: Float32Array, rows: number): Batch {
+    if (rows > this.#options.maxBatchSize) return new Batch(this.#width, vectors, rows)
+    const batch = new Batch(this.#width, this.#spare)
+    this.#spare = undefined
+    batch.append(vectors)
     return batch
   }
 
@@ -246,7 +253,7 @@ export class Batcher {
         const batch = this.#take()
         run.batch = batch
         run.started = this.#clock.now()
-        return batch.content(this.#isLarge(batch))
+        return batch.content
       })
       const seconds = (this.#clock.now() - run.started) / 1000
       checkLengths(scores, run.batch!.rows, this.#outputs)
@@ -309,7 +316,7 @@ export class Batcher {
     return prediction
   }
 
-  /** Larger than batches are: one request alone. Its array is not kept. */
+  /** Larger than batches are: one request alone, in its own array. */
   #isLarge({ rows }: Batch): boolean {
     return rows > this.#options.maxBatchSize
   }

@@ -46,7 +46,9 @@ export function toVector({ features }: Manifest, record: Readonly<Record<string,
     vector[i] = value
   }
   const names = Object.keys(record)
-  if (names.length > features.length) {
+  if (names.length !== features.length) {
+    const missing = features.find(({ name }) => !names.includes(name))
+    if (missing !== undefined) throw new TF_ERR_MODEL_INPUT(`features/${missing.name} is missing`)
     const unknown = names.find((name) => !features.some((feature) => feature.name === name))
     throw new TF_ERR_MODEL_INPUT(`features/${unknown} is not a feature of this model`)
   }

@@ -78,7 +78,8 @@ export interface Model {
   /**
    * Scores vectors, row-major, in the order of the manifest's features. A classification answers `probability`, and `margin` if
    * it has one; a regression `score`. Requests of one turn of the event loop are scored in one run; a row's scores are the same,
-   * to the bit, whatever it is batched with, if the model's operators see to it.
+   * to the bit, whatever it is batched with, if the model's operators see to it. The vectors are copied, unless they are more than
+   * `maxBatchSize` rows: then leave them as they are until the answer is there.
    * @throws TF_ERR_MODEL_UNKNOWN, TF_ERR_MODEL_NOT_LOADED, TF_ERR_MODEL_INPUT naming the feature, TF_ERR_MODEL_BUSY,
    * TF_ERR_MODEL_DEADLINE, TF_ERR_MODEL_ABORTED, TF_ERR_MODEL_CRASHED, TF_ERR_MODEL_INFERENCE, TF_ERR_MODEL_OUTPUT
    */

@@ -33,6 +33,10 @@ const ENTRY = new URL(`worker${extname(import.meta.filename)}`, import.meta.url)
 
 function ignore(): void {}
 
+function crashed(): Error {
+  return Object.assign(new TF_ERR_MODEL_CRASHED(), { headers: { 'retry-after': '1' } })
+}
+
 function startThread(): Channel {
   const worker = new Worker(ENTRY)
   // What is thrown there ends it.
@@ -80,8 +84,7 @@ export class Isolate {
     this.#exited = new Promise((resolve) => {
       this.#channel.onExit(() => {
         this.alive = false
-        const crashed = Object.assign(new TF_ERR_MODEL_CRASHED(), { headers: { 'retry-after': '1' } })
-        this.#order?.reject(crashed)
+        this.#order?.reject(crashed())
         resolve()
       })
     })
@@ -110,6 +113,8 @@ export class Isolate {
   }
 
   async #follow(order: Order, timeout: number): Promise<Answer> {
+    // It would never answer.
+    if (!this.alive) throw crashed()
     const answered = new Promise<Answer>((resolve, reject) => {
       this.#order = { resolve, reject }
     })

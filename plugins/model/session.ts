@@ -27,8 +27,6 @@ export interface Scores {
 export interface Rows {
   features: Float32Array
   rows: number
-  /** Nobody needs the array any more: it may be sent away instead of a copy. */
-  disposable?: boolean
 }
 
 /** All that this plugin asks of an inference runtime. Tests hand in a fake; a worker pool would be another one. */

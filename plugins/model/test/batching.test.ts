@@ -293,3 +293,38 @@ t.test('every request without scores is reported, by the reason', async (t) => {
   t.throws(() => app.model.toVector('tiny', { a: 1, b: 2 }), { code: 'TF_ERR_MODEL_NOT_LOADED' })
   t.same(rejects, ['tiny inference', 'tiny inference', 'tiny output', 'tiny not_loaded', 'tiny not_loaded'])
 })
+
+t.test('a row that has no scores fails its request, and no other one of the run', async (t) => {
+  const runs: Run[] = []
+  const rejects: string[] = []
+  const app = await build(t, {
+    onRun: (_manifest, run) => runs.push(run),
+    onReject: (_name, reason) => rejects.push(reason)
+  })
+  const ask = async (...values: number[]): Promise<Prediction> => app.model.predict('tiny', Float32Array.from(values))
+  const huge = -3e38
+  const asked = [ask(1, 0), ask(2, 0, 0, huge), ask(3, 0), ask(0, huge), ask(4, 0, 5, 0)]
+  const settled = await Promise.allSettled(asked)
+  t.match(
+    settled.map((result) => (result.status === 'fulfilled' ? result.value.probability!.length : result.reason)),
+    [
+      1,
+      { code: 'TF_ERR_MODEL_OUTPUT', message: 'Inference failed: row 1 has the margin Infinity' },
+      1,
+      { message: 'Inference failed: row 0 has the margin Infinity' },
+      2
+    ]
+  )
+  const expected = [1, 3, 4, 5].map((a) => sigmoid(a, 0).toFixed(6))
+  const answered = settled.flatMap((result) => (result.status === 'fulfilled' ? [...result.value.probability!] : []))
+  t.same(
+    answered.map((p) => p.toFixed(6)),
+    expected
+  )
+  t.match(runs, [{ rows: 7, requests: 5, answered: 4 }])
+  t.same([...runs[0]!.scores!.probability!], answered, 'who counts probabilities sees those that were answered')
+  t.same(rejects, ['output', 'output'])
+
+  await t.rejects(Promise.all([ask(0, huge), ask(1, huge)]), { code: 'TF_ERR_MODEL_OUTPUT' })
+  t.match(runs[1], { rows: 2, answered: 0, scores: undefined }, 'a run in which all fail has failed')
+})

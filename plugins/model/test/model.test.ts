@@ -188,6 +188,18 @@ t.test('input that can not be scored is refused by the name of its feature', asy
   t.throws(() => app.model.toVector('tiny', { a: 1e300, b: 2 }), {
     message: 'features/a must be a finite number (float32)'
   })
+  for (const value of ['1', null, true]) {
+    t.throws(() => app.model.toVector('tiny', { a: 1, b: value as unknown as number }), {
+      message: 'features/b must be a finite number (float32)'
+    })
+  }
+  t.throws(() => app.model.toVector('tiny', Object.create({ a: 1, b: 2 })), { message: 'features/a is missing' })
+})
+
+t.test('rows by name are none of each other, however many there are', async (t) => {
+  const app = await build(t, { openSession: async () => fakeSession() })
+  const rows = Array.from({ length: 600 }, (_, i) => app.model.toVector('tiny', { a: i, b: -i }))
+  for (const [i, row] of rows.entries()) t.same(row, Float32Array.of(i, -i))
 })
 
 t.test('the input schema and the training range come from the manifest', async (t) => {

@@ -4,6 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import type { ModelOptions, ModelSession } from '../index.ts'
+import { Isolate } from '../isolate.ts'
 import { type PoolOptions, openPool } from '../pool.ts'
 import { createRuntime } from '../runtime.ts'
 import { tensorsOf } from '../tensors.ts'
@@ -63,6 +64,20 @@ for (const execution of ['inline', 'thread', 'process'] as const) {
     await session.session.release()
   })
 }
+
+t.test("a request larger than a batch is scored alike, and its array stays the asker's", async (t) => {
+  const values = Float32Array.from({ length: 140_000 }, (_, i) => Math.sin(i))
+  const before = values.slice()
+  const [inline, thread] = await Promise.all(
+    (['inline', 'thread'] as const).map(async (execution) => {
+      const app = await build(t, { execution, maxBatchSize: 1000 })
+      return (await app.model.predict('tiny', values)).probability!
+    })
+  )
+  t.equal(inline!.length, 70_000)
+  t.equal(Buffer.compare(Buffer.from(inline!.buffer), Buffer.from(thread!.buffer)), 0)
+  t.equal(Buffer.compare(Buffer.from(values.buffer), Buffer.from(before.buffer)), 0)
+})
 
 t.test('a run that the runtime refuses fails alone, wherever it is', async (t) => {
   const repository = repositoryOf(t, [slow('1')])
@@ -197,6 +212,18 @@ t.test('a process that dies as it starts fails the run that started it, and the 
   process.kill(children()[0]!, 'SIGKILL')
   await starts
   t.ok(Math.abs((await waits) - sigmoid(1, 0)) < 1e-6)
+})
+
+t.test('who asks an isolate that has ended is told so', async (t) => {
+  const isolate = new Isolate(patient)
+  await isolate.open(slowModel(), tensorsOf(tiny))
+  const [pid] = children() as [number]
+  process.kill(pid, 'SIGKILL')
+  while (isolate.alive) await new Promise(setImmediate)
+  await t.rejects(isolate.run(Float32Array.of(1, 0), 1), {
+    code: 'TF_ERR_MODEL_CRASHED',
+    headers: { 'retry-after': '1' }
+  })
 })
 
 t.test('workers run at the same time, and no more of them than are allowed', async (t) => {

@@ -31,6 +31,8 @@ export interface Variant {
   /** What the process said when it was ready. */
   ready: unknown
   ask<T>(question: unknown): Promise<T>
+  /** Ends the process. */
+  stop(): void
 }
 
 /** Runs `file` again as the process of one variant; there `answer` must be called. All run on the V8 that server.ts asks for. */
@@ -48,7 +50,8 @@ export async function start(file: string, name: string, ...args: string[]): Prom
       heard = Promise.withResolvers()
       child.send({ question })
       return (await heard.promise) as T
-    }
+    },
+    stop: () => child.disconnect()
   }
 }
 

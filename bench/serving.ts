@@ -18,7 +18,21 @@ import rateLimit from '../plugins/rate-limit/index.ts'
 import validation from '../plugins/validation.ts'
 import { ModelReference, Probability, Signal, Warnings } from '../schemas/market.ts'
 import { writeForest } from './forest.ts'
-import { begin, isVariant, load, ratios, rounds, serve, settings, spread, start, table, versus } from './harness.ts'
+import {
+  type Variant,
+  type Window,
+  begin,
+  isVariant,
+  load,
+  ratios,
+  rounds,
+  serve,
+  settings,
+  spread,
+  start,
+  table,
+  versus
+} from './harness.ts'
 import {
   type Kind,
   LARGE,
@@ -99,49 +113,63 @@ async function runEcho(reply: object): Promise<void> {
 
 const file = import.meta.filename
 
-async function compareHttp(forest: string, seconds: number): Promise<void> {
-  const features = Object.fromEntries(
-    (await readManifest()).features.map(({ name, quantiles }) => [name, quantiles.p50])
-  )
-  const body = JSON.stringify({ features })
-  const service = await start(file, 'the service, linear', 'service')
-  const answered = await fetch(`http://127.0.0.1:${service.ready as number}/predict_raw`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body
-  })
-  const reply = await answered.text()
-  console.log(`reply: ${reply}`)
-  const echo = await start(file, 'echo', 'echo', reply)
-  const servers = [
-    echo,
+/** Processes that each variant has, one after the other: those of the same code differ by up to a fourteenth. */
+const GENERATIONS = 3
+
+/** The variants, the first one the base. */
+async function startServers(forest: string, reply: string): Promise<Variant[]> {
+  return [
+    await start(file, 'echo', 'echo', reply),
     await start(file, 'echo again (the noise)', 'echo', reply),
     await start(file, 'linear, a `session.run` a request', 'linear', REPOSITORY, 'a run a request'),
     await start(file, 'linear, the model package alone', 'linear', REPOSITORY, 'alone'),
     await start(file, 'linear, with metrics and limiter', 'linear', REPOSITORY, 'metrics and limiter'),
     await start(file, 'trees, with metrics and limiter', 'trees', forest, 'metrics and limiter'),
-    service,
+    await start(file, 'the service, linear', 'service'),
     await start(file, 'the service, V8 as it comes', 'service', 'pretenuring')
   ]
+}
+
+/** What the service replies to a request of this body. */
+async function askService(body: string): Promise<string> {
+  const service = await start(file, 'the service', 'service')
+  const headers = { 'content-type': 'application/json' }
+  const url = `http://127.0.0.1:${service.ready as number}/predict_raw`
+  const reply = await (await fetch(url, { method: 'POST', headers, body })).text()
+  service.stop()
+  console.log(`reply: ${reply}`)
+  return reply
+}
+
+async function compareHttp(forest: string, seconds: number): Promise<void> {
+  const features = Object.fromEntries(
+    (await readManifest()).features.map(({ name, quantiles }) => [name, quantiles.p50])
+  )
+  const body = JSON.stringify({ features })
+  const reply = await askService(body)
   const head = `POST /predict_raw HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}`
   const request = Buffer.from(`${head}\r\n\r\n${body}`)
-  const cases = CONCURRENCIES.flatMap((concurrency) =>
-    servers.map((server) => ({ concurrency, server, target: load(server, concurrency, request) }))
-  )
-  const windows = await rounds(
-    cases.map(
-      ({ target }) =>
-        async () =>
-          target.run()
-    ),
-    seconds
-  )
+  /** By concurrency, then by variant. */
+  let windows: Window[][] = []
+  let names: string[] = []
+  for (let generation = 0; generation < GENERATIONS; generation++) {
+    const servers = await startServers(forest, reply)
+    names = servers.map(({ name }) => name)
+    const targets = CONCURRENCIES.flatMap((concurrency) => servers.map((server) => load(server, concurrency, request)))
+    const results = await rounds(
+      targets.map((target) => async () => target.run()),
+      seconds / GENERATIONS
+    )
+    windows = results.map((own, i) => [...(windows[i] ?? []), ...own])
+    for (const server of servers) server.stop()
+  }
   console.log('Medians and quartiles; a ratio above 1 is better than the echo.')
   table(
     ['connections', '', 'CPU us a request', 'work per CPU second, to echo', 'throughput, to echo'],
-    cases.map(({ concurrency, server }, i) => {
-      const base = cases.findIndex((other) => other.concurrency === concurrency && other.server === echo)
-      return [String(concurrency), server.name, ...versus(windows[i]!, windows[base]!)]
+    windows.map((own, i) => {
+      const variant = i % names.length
+      const concurrency = CONCURRENCIES[Math.floor(i / names.length)]!
+      return [String(concurrency), names[variant]!, ...versus(own, windows[i - variant]!)]
     })
   )
 }
@@ -189,7 +217,7 @@ async function compareTurns(forest: string, seconds: number): Promise<void> {
 }
 
 async function main(): Promise<void> {
-  const { seconds } = settings('node bench/serving.ts: what serving a model costs', 150)
+  const { seconds } = settings('node bench/serving.ts: what serving a model costs', 240)
   begin(['fastify', 'onnxruntime-node'])
   const forest = await mkdtemp(join(tmpdir(), 'forest-'))
   try {

@@ -23,8 +23,11 @@ export const STORE_FAILURES = ['closed', 'open', 'local'] as const satisfies rea
 /** What the models are given: the values of `feature`. */
 export const FEATURE_NAMES: readonly string[] = FEATURES.map(({ name }) => name)
 
-/** A model that somebody asks the repository for and that is none of this service's. */
+/** A model that is none of this service's own: one that lies in the repository too, or that somebody asks it for. */
 export const OTHER_MODEL = 'other'
+
+/** Every model that may score something. */
+export const SCORING_MODELS = [...MODEL_TYPES, OTHER_MODEL] as const
 
 /** The country of a ranking of a client's own tickers. */
 export const CUSTOM_COUNTRY = 'custom'
@@ -40,23 +43,23 @@ export const catalogue = {
   model_predictions_total: {
     type: 'counter',
     help: 'Rows scored, by model.',
-    labels: { model_type: MODEL_TYPES }
+    labels: { model_type: SCORING_MODELS }
   },
   model_prediction_duration_seconds: {
     type: 'histogram',
     help: 'Seconds of one inference, of however many rows.',
-    labels: { model_type: MODEL_TYPES },
+    labels: { model_type: SCORING_MODELS },
     buckets: INFERENCE_SECONDS
   },
   model_prediction_probability: {
     type: 'histogram',
-    help: 'Probabilities predicted.',
+    help: 'Probabilities predicted by the model of the rankings.',
     buckets: PROBABILITIES
   },
   model_batch_size: {
     type: 'histogram',
     help: 'Rows of one inference.',
-    labels: { model_type: MODEL_TYPES },
+    labels: { model_type: SCORING_MODELS },
     buckets: [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 4096]
   },
   model_queue_depth: {
@@ -72,18 +75,18 @@ export const catalogue = {
   model_queue_duration_seconds: {
     type: 'histogram',
     help: 'Seconds that a request waited for its inference to begin.',
-    labels: { model_type: MODEL_TYPES },
+    labels: { model_type: SCORING_MODELS },
     buckets: QUEUE_SECONDS
   },
   model_executions_total: {
     type: 'counter',
     help: 'Inferences that succeeded; model_predictions_total counts their rows.',
-    labels: { model_type: MODEL_TYPES }
+    labels: { model_type: SCORING_MODELS }
   },
   model_rejects_total: {
     type: 'counter',
     help: 'Requests to a model that got no scores although nothing was wrong with them, by the reason.',
-    labels: { model: MODEL_TYPES, reason: REJECT_REASONS }
+    labels: { model: SCORING_MODELS, reason: REJECT_REASONS }
   },
   model_loaded: { type: 'gauge', help: '1: the model is loaded and has passed its self-test; 0: it is not.' },
   model_info: {
@@ -134,7 +137,7 @@ export const catalogue = {
   model_reloads_total: {
     type: 'counter',
     help: 'Loads and rollbacks of a model in the running service, by how they ended; a failure changes nothing.',
-    labels: { model: [...MODEL_TYPES, OTHER_MODEL], result: ['success', 'failure'], reason: RELOAD_REASONS }
+    labels: { model: SCORING_MODELS, result: ['success', 'failure'], reason: RELOAD_REASONS }
   },
   cache_hits_total: { type: 'counter', help: 'Lookups that the cache answered.', labels: { cache_type: CACHE_TYPES } },
   cache_misses_total: {

@@ -27,6 +27,7 @@ import {
   FEATURE_NAMES,
   MODEL_TYPES,
   OTHER_MODEL,
+  SCORING_MODELS,
   STORE_FAILURES,
   catalogue
 } from './catalogue.ts'
@@ -34,6 +35,11 @@ import {
 /** A value a key: what is bound once and looked up by a plain string afterwards. */
 function bind<K extends string, V>(keys: readonly K[], make: (key: K) => V): Readonly<Record<string, V>> {
   return Object.fromEntries(keys.map((key) => [key, make(key)]))
+}
+
+/** A model as the metrics know it. */
+function knownModel(name: string): (typeof SCORING_MODELS)[number] {
+  return MODEL_TYPES.find((type) => type === name) ?? OTHER_MODEL
 }
 
 /**
@@ -83,7 +89,7 @@ export function createMeters(metrics: Metrics): Meters {
     seconds: m.data_fetch_duration_seconds.labels({ source }),
     errors: bind(FETCH_ERRORS, (error_type) => m.data_fetch_errors_total.labels({ source, error_type }))
   }))
-  const models = bind(MODEL_TYPES, (model_type) => ({
+  const models = bind(SCORING_MODELS, (model_type) => ({
     seconds: m.model_prediction_duration_seconds.labels({ model_type }),
     rows: m.model_batch_size.labels({ model_type }),
     predictions: m.model_predictions_total.labels({ model_type }),
@@ -166,18 +172,19 @@ export function createMeters(metrics: Metrics): Meters {
     },
     model: {
       onRun({ name }, { seconds, rows, waits, answered, scores }) {
-        models[name]!.seconds.observe(seconds)
-        for (const wait of waits) models[name]!.waited.observe(wait)
+        const model = models[knownModel(name)]!
+        model.seconds.observe(seconds)
+        for (const wait of waits) model.waited.observe(wait)
         if (scores === undefined) return
-        models[name]!.executions.inc()
-        models[name]!.rows.observe(rows)
-        models[name]!.predictions.inc(answered)
+        model.executions.inc()
+        model.rows.observe(rows)
+        model.predictions.inc(answered)
+        if (name !== RANKING_MODEL) return
         for (const p of scores.probability ?? []) probability.observe(p)
       },
-      onReject: (name, reason) => models[name]!.rejects[reason]!.inc(),
+      onReject: (name, reason) => models[knownModel(name)]!.rejects[reason]!.inc(),
       onReload({ model: name, result, reason }) {
-        const known = MODEL_TYPES.find((type) => type === name) ?? OTHER_MODEL
-        m.model_reloads_total.labels({ model: known, result, reason }).inc()
+        m.model_reloads_total.labels({ model: knownModel(name), result, reason }).inc()
       }
     },
     ranking: {

@@ -6,7 +6,7 @@ import { fitLogistic, sigmoid, type Prior } from './logistic.ts'
 
 /**
  * What a training finds: log-odds = a · (intercept + Σ weights[j] · clip((x[j] - mean[j]) / scale[j], ±CLIP)) + b.
- * Every number is a float32, so that the model that is evaluated is to the bit the model that is served.
+ * Every number is a float32, as the runtime's are: the model that is evaluated is the model that is served, but for the last bits.
  */
 export interface LinearModel {
   mean: Float32Array

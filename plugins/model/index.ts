@@ -32,7 +32,7 @@ export { type InputTensor, type OutputTensor, type Role, type Signature, type Te
 /** What one request may ask for. */
 export interface PredictOptions extends Patience {
   /** One of the versions that are served; without it, the one that `serving` names. */
-  version?: string
+  version?: string | undefined
 }
 
 /** What `fastify.model` offers. */

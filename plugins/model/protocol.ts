@@ -1,5 +1,5 @@
 /** The routes of the Open Inference Protocol v2, as KServe, Triton and MLServer have them. */
-import type { FastifyInstance, RouteShorthandOptions, preHandlerHookHandler } from 'fastify'
+import type { FastifyInstance, FastifyReply, RouteShorthandOptions, preHandlerHookHandler } from 'fastify'
 import { TF_ERR_MODEL_MEDIA_TYPE, TF_ERR_MODEL_NOT_LOADED } from './errors.ts'
 import type { Manifest } from './manifest.ts'
 import type { ProtocolData } from './options.ts'
@@ -62,6 +62,15 @@ function describe(manifest: Manifest, versions: string[]): object {
   return { name: manifest.name, versions, platform: PLATFORM, inputs, outputs }
 }
 
+/** Aborts when the client leaves without its reply. Fastify's `request.signal` aborts as soon as the body has been read. */
+function departure({ raw }: FastifyReply): AbortSignal {
+  const left = new AbortController()
+  raw.once('close', () => {
+    if (!raw.writableFinished) left.abort()
+  })
+  return left.signal
+}
+
 /** What OpenAPI shows of a route; `rest`: replies of its own by status. */
 function document(operationId: string, summary: string, ok: object, rest: object = {}): { schema: object } {
   const response = { 200: ok, '4xx': shapes.ErrorReply, '5xx': shapes.ErrorReply, ...rest }
@@ -122,12 +131,12 @@ function modelRoutes(
   scope.post<Of>(
     `${path}/infer`,
     inferOptions,
-    async ({ params: { name, version }, body }): Promise<shapes.InferReply> => {
+    async ({ params: { name, version }, body }, reply): Promise<shapes.InferReply> => {
       // Asked of the decorator, as any prediction: what it counts, it counts here too. Versions of a model have the same features.
       const { manifest: asked } = scope.model.serving(name)
       registry.find(name, version)
       const { id, vectors, outputs } = checkRequest(body, asked, options.maxRequestRows)
-      const prediction = await scope.model.predict(name, vectors, version === undefined ? {} : { version })
+      const prediction = await scope.model.predict(name, vectors, { version, signal: departure(reply) })
       return {
         model_name: name,
         model_version: prediction.manifest.version,

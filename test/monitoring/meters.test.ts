@@ -58,6 +58,27 @@ t.test('a run of a model without probabilities is a run, and no probability', as
   })
 })
 
+t.test('models that the service does not know are counted as one, and their probabilities as none', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(metrics, { endpoint: '/prometheus' })
+  const { model } = createMeters(app.metrics)
+  const scores = { probability: Float32Array.of(0.1, 0.2) }
+  for (const name of ['tiny', 'forest']) {
+    model.onRun({ name } as Manifest, { seconds: 0.1, rows: 3, requests: 1, waits: [0], answered: 2, scores })
+    model.onReject(name, 'busy')
+  }
+  t.match(await scrape(app), {
+    'model_predictions_total{model_type="other"}': 4,
+    'model_executions_total{model_type="other"}': 2,
+    'model_batch_size_sum{model_type="other"}': 6,
+    'model_queue_duration_seconds_count{model_type="other"}': 2,
+    'model_rejects_total{model="other",reason="busy"}': 2,
+    'model_predictions_total{model_type="outperform"}': 0,
+    model_prediction_probability_count: 0
+  })
+})
+
 t.test('requests that are shed are counted', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())

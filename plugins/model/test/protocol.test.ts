@@ -327,6 +327,46 @@ t.test('a model that is busy, late or broken says no more than that', async (t) 
   t.strictSame([broken.status, broken.body], [500, { error: 'the request failed' }])
 })
 
+t.test('an inference that its client gave up is not scored', async (t) => {
+  const session = fakeSession()
+  const rejects: string[] = []
+  let open = (): void => {}
+  let gate = Promise.resolve()
+  const app = await serve(t, {
+    openSession: async () => ({
+      ...session,
+      async run(next) {
+        await gate
+        return session.run(next)
+      }
+    }),
+    onReject: (_name, reason) => rejects.push(reason)
+  })
+  const address = await app.listen({ host: '127.0.0.1', port: 0 })
+  gate = new Promise((resolve) => {
+    open = resolve
+  })
+  session.runs.length = 0
+  const ask = async (signal?: AbortSignal): Promise<Response> =>
+    fetch(`${address}/v2/models/tiny/infer`, {
+      method: 'POST',
+      headers: JSON_TYPE,
+      body: JSON.stringify(request()),
+      ...(signal && { signal })
+    })
+  const leave = new AbortController()
+  const stays = ask()
+  const gone = t.rejects(ask(leave.signal), { name: 'AbortError' })
+  while (app.model.queueDepth('tiny') < 4) await new Promise(setImmediate)
+  leave.abort()
+  await gone
+  while (rejects.length === 0) await new Promise(setImmediate)
+  open()
+  t.strictSame(await (await stays).json(), answer)
+  t.same(session.runs, [2])
+  t.same(rejects, ['aborted'])
+})
+
 t.test('errors of other plugins have this form too, and those of no plugin say nothing', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())

@@ -24,7 +24,7 @@ async function closeWithin(app: FastifyInstance, seconds: number): Promise<void>
 
 /**
  * V8 learns where long-lived objects are made, and makes them in the old heap from then on. At a few hundred requests in flight
- * it takes requests for such; from then on all that a request refers to grows old with it, and each costs a sixth more
+ * it takes requests for such; from then on all that a request refers to grows old with it, and each costs a fifth more
  * (docs/performance.md).
  */
 function tuneHeap(): void {

@@ -85,6 +85,14 @@ export async function drive(base: string): Promise<Tally> {
   await Promise.all(Array.from({ length: 20 }, async () => ask('/predict_raw', '/predict_raw', { features })))
   tally.predictions += 20
   await ask('/predict_raw', '/predict_raw', { features: { ...features, rsi_14: null } })
+  const row = Object.values(features)
+  const infer = async (data: number[]): Promise<unknown> => {
+    const input = { name: 'features', datatype: 'FP32', shape: [3, row.length], data }
+    return ask('/v2/models/:name/infer', '/v2/models/outperform/infer', { inputs: [input] })
+  }
+  await infer([...row, ...row, ...row])
+  tally.predictions += 3
+  await infer(row)
 
   const { analyses } = tally
   for (const ticker of ['AAPL', 'MSFT', 'NESN.SW']) {

@@ -49,6 +49,13 @@ t.test('a client has its own window for each route, whatever the parameters', as
   t.same(await statuses(1, { url: '/a', remoteAddress: '10.0.0.9' }), [200])
 })
 
+t.test('a route of several methods has a window for each', async (t) => {
+  const { app, statuses } = await build(t, { max: 2 })
+  app.route({ method: ['PUT', 'POST'], url: '/many', handler: async () => 'many' })
+  t.same(await statuses(3, { method: 'PUT', url: '/many' }), [200, 200, 429])
+  t.same(await statuses(3, { method: 'POST', url: '/many' }), [200, 200, 429])
+})
+
 t.test('sixty requests a minute without options', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())

@@ -165,7 +165,7 @@ t.test('the dashboard shows what the metrics say, to everyone, and goes on by it
 
   await t.test('it is for the keyboard too: series are switched, rows unfolded', async (t) => {
     const panel = page.getByRole('region', { name: 'API Request Rate', exact: true })
-    const button = panel.getByRole('button', { name: '/models' })
+    const button = panel.getByRole('button', { name: '/models', exact: true })
     await button.focus()
     await page.keyboard.press('Enter')
     t.equal(await button.getAttribute('aria-pressed'), 'false')

@@ -142,7 +142,7 @@ t.test('a service that closes under load ends by itself, and well', async (t) =>
 })
 
 t.test('a process that does not return is killed, and the next run has another one', async (t) => {
-  const session = await pool(t, { timeout: 2000 })
+  const session = await pool(t, { timeout: 700 })
   const [first] = children()
   await t.rejects(ask(session, ENDLESS), { code: 'TF_ERR_MODEL_DEADLINE', statusCode: 504 })
   t.ok(Math.abs((await ask(session, 1)) - sigmoid(1, 0)) < 1e-6)

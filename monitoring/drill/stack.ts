@@ -2,10 +2,10 @@
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
-import { type AddressInfo, createServer as createTcpServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { findProgram, findPrograms, localConfig, run, runAlertmanager, runPrometheus } from '../stack.ts'
+import { findProgram, findPrograms, freePorts, localConfig, run, runAlertmanager, runPrometheus } from '../stack.ts'
 import { type Gate, openGate } from './gate.ts'
 import { shortenAlertmanager, shortenPrometheus, shortenRules } from './rules.ts'
 import { type DrillService, startService } from './service.ts'
@@ -85,15 +85,6 @@ export async function startReceiver(
   }
 }
 
-/** A port that is free now. */
-async function freePort(): Promise<number> {
-  const server = createTcpServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
-
 async function original(file: string): Promise<string> {
   return readFile(join(monitoring, file), 'utf8')
 }
@@ -117,7 +108,7 @@ export async function startDrill(options: DrillOptions, now: () => number): Prom
     const receiver = await startReceiver(now)
     opened.push(() => receiver.close())
 
-    const [prometheus, alertmanager] = await Promise.all([freePort(), freePort()])
+    const [prometheus = 0, alertmanager = 0] = await freePorts(2)
     const config = join(folder, 'alertmanager.yml')
     await writeFile(config, shortenAlertmanager(await original('alertmanager.yml'), speed, receiver.url))
     const notifier = await runAlertmanager(programs.alertmanager, alertmanager, config, folder)
@@ -146,7 +137,7 @@ export async function startDrill(options: DrillOptions, now: () => number): Prom
 async function startRedis(opened: (() => unknown)[]): Promise<Gate | undefined> {
   const program = findProgram('redis-server')
   if (program === undefined) return undefined
-  const port = await freePort()
+  const [port = 0] = await freePorts(1)
   const settings = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no']
   const server = run('redis', program, settings)
   opened.push(async () => server.stop())

@@ -6,8 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { parse } from 'yaml'
-import { findProgram, localConfig, startStack } from '../../monitoring/stack.ts'
-import { freePorts } from '../stack/prometheus.ts'
+import { findProgram, freePorts, localConfig, startStack } from '../../monitoring/stack.ts'
 
 const monitoring = join(import.meta.dirname, '../../monitoring')
 

@@ -7,11 +7,11 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, copyFileSync, cpSync, existsSync, globSync, mkdirSync, mkdtempSync, readFileSync } from 'node:fs'
 import { rmSync, statSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { basename, delimiter, join, relative, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
+import { freePorts } from '../../monitoring/stack.ts'
 
 const run = promisify(execFile)
 const repository = join(import.meta.dirname, '../..')
@@ -158,15 +158,6 @@ function installNode(folder: string): string {
   return [join(folder, 'bin'), ...others].join(delimiter)
 }
 
-async function freePort(): Promise<string> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  server.close()
-  await once(server, 'close')
-  return typeof address === 'object' ? String(address?.port) : ''
-}
-
 async function listening(child: ChildProcess): Promise<void> {
   let printed = ''
   child.stdout!.on('data', (chunk) => (printed += String(chunk)))
@@ -247,10 +238,10 @@ t.test('the image that the Dockerfile makes', async (t) => {
     t.equal(stage.user, 'node')
     t.same(stage.ports, ['8000'])
     t.equal(stage.env['HOST'], '0.0.0.0')
-    const port = await freePort()
+    const [port = 0] = await freePorts(1)
     // The user `node` of the image is 1000; it owns no file here either, if this test may change users at all.
     const user = process.getuid?.() === 0 ? { uid: 1000, gid: 1000 } : {}
-    const env = { ...stage.env, PATH: path, HOST: '127.0.0.1', PORT: port, SHUTDOWN_DELAY_SECONDS: '1' }
+    const env = { ...stage.env, PATH: path, HOST: '127.0.0.1', PORT: String(port), SHUTDOWN_DELAY_SECONDS: '1' }
     const health = async (): Promise<number> => {
       const check = spawn('env', only(env, stage.health), { cwd: app, ...user })
       return (await once(check, 'close'))[0] as number

@@ -1,5 +1,4 @@
 /** A Prometheus' answers, and the parts of its language that the tests of this folder take apart. */
-import { createServer } from 'node:net'
 
 export interface Sample {
   labels: Record<string, string>
@@ -64,19 +63,4 @@ export function leftHandSides(expression: string): string[] {
     i += piece.length
   }
   return [...sides, side].map((text) => /^absent\((.*)\)$/s.exec(text.trim())?.[1] ?? text.trim())
-}
-
-/** Ports that are free now. */
-export async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
-  const ports = await Promise.all(
-    servers.map(
-      async (server) =>
-        new Promise<number>((resolve) => {
-          server.once('listening', () => resolve((server.address() as { port: number }).port))
-        })
-    )
-  )
-  await Promise.all(servers.map(async (server) => new Promise((resolve) => server.close(resolve))))
-  return ports
 }

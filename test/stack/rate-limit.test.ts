@@ -6,9 +6,8 @@ import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
-import { findProgram } from '../../monitoring/stack.ts'
+import { findProgram, freePorts } from '../../monitoring/stack.ts'
 import rateLimit, { type RateLimitOptions, STORE_FAILURES } from '../../plugins/rate-limit/index.ts'
-import { freePorts } from './prometheus.ts'
 
 const program = findProgram('redis-server')
 if (program === undefined) {

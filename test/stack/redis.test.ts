@@ -10,11 +10,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
-import { findProgram } from '../../monitoring/stack.ts'
+import { findProgram, freePorts } from '../../monitoring/stack.ts'
 import cache, { type TierResult } from '../../plugins/cache/index.ts'
 import redis from '../../plugins/redis.ts'
 import { build } from '../helper.ts'
-import { freePorts } from './prometheus.ts'
 
 const missing = findProgram('redis-server') === undefined
 if (missing) {

@@ -12,10 +12,10 @@ import t, { type Test } from 'tap'
 import { parse } from 'yaml'
 import { catalogue } from '../../monitoring/catalogue.ts'
 import { dashboard } from '../../monitoring/dashboard.ts'
-import { findProgram, runPrometheus, startStack } from '../../monitoring/stack.ts'
+import { findProgram, freePorts, runPrometheus, startStack } from '../../monitoring/stack.ts'
 import { metricsIn } from '../monitoring/promql.ts'
 import { startStub } from '../sources/stub.ts'
-import { type Sample, freePorts, hasData, leftHandSides, queriesIn, query } from './prometheus.ts'
+import { type Sample, hasData, leftHandSides, queriesIn, query } from './prometheus.ts'
 import { RATE_LIMIT_RPM, type Tally, drive, languageModel, sendGarbage } from './traffic.ts'
 
 const root = join(import.meta.dirname, '../..')

@@ -19,6 +19,20 @@ export interface OnnxNode {
   attributes?: Record<string, OnnxAttribute>
 }
 
+/** A node of ai.onnx with one output. */
+export function node(
+  operator: string,
+  input: string[],
+  output: string,
+  attributes: NonNullable<OnnxNode['attributes']> = {}
+): OnnxNode {
+  return { operator, input, output: [output], attributes }
+}
+
+export function scalar(name: string, value: number): OnnxTensor {
+  return { name, dims: [], values: Float32Array.of(value) }
+}
+
 /** An input or output float32 [batch, width], the batch free. */
 export interface OnnxPort {
   name: string

@@ -1,6 +1,6 @@
 import { FEATURES } from '../domain/features.ts'
 import { CLIP, type LinearModel } from './model.ts'
-import { encodeOnnx, type OnnxNode, type OnnxTensor } from './onnx-format.ts'
+import { encodeOnnx, node, scalar, type OnnxTensor } from './onnx-format.ts'
 
 /**
  * The model as ONNX: `features` float32 [batch, F] -> `probability` and `margin` float32 [batch, 1].
@@ -24,12 +24,12 @@ export function toOnnx(model: LinearModel, name: string, description: string): U
       { name: 'margin', width: 1 }
     ],
     nodes: [
-      { ...node('Transpose', ['features'], 'rows'), attributes: { perm: [1, 0] } },
+      node('Transpose', ['features'], 'rows', { perm: [1, 0] }),
       node('Sub', ['rows', 'mean'], 'centred'),
       node('Div', ['centred', 'scale'], 'standardised'),
       node('Clip', ['standardised', 'clip_low', 'clip_high'], 'clipped'),
       node('Mul', ['clipped', 'weights'], 'contributions'),
-      { ...node('ReduceSum', ['contributions', 'first_axis'], 'sum'), attributes: { keepdims: 0 } },
+      node('ReduceSum', ['contributions', 'first_axis'], 'sum', { keepdims: 0 }),
       node('Unsqueeze', ['sum', 'last_axis'], 'column'),
       node('Add', ['column', 'intercept'], 'margin'),
       node('Sigmoid', ['margin'], 'probability')
@@ -51,16 +51,8 @@ export function toOnnx(model: LinearModel, name: string, description: string): U
   })
 }
 
-function node(operator: string, input: string[], output: string): OnnxNode {
-  return { operator, input, output: [output] }
-}
-
 function column(name: string, values: Float32Array): OnnxTensor {
   return { name, dims: [values.length, 1], values }
-}
-
-function scalar(name: string, value: number): OnnxTensor {
-  return { name, dims: [], values: Float32Array.of(value) }
 }
 
 function axis(name: string, value: bigint): OnnxTensor {

@@ -1,16 +1,8 @@
 /** An ONNX model whose time is in its input: the tiny one, beside a product of matrices of |a| + `size` rows. */
-import { encodeOnnx, type OnnxNode, type OnnxTensor } from '../../../training/onnx-format.ts'
+import { encodeOnnx, node, scalar } from '../../../training/onnx-format.ts'
 
 /** ONNX's number of int64. */
 const INT64 = 7
-
-function node(operator: string, input: string[], output: string, attributes: Record<string, number> = {}): OnnxNode {
-  return { operator, input, output: [output], attributes }
-}
-
-function scalar(name: string, value: number): OnnxTensor {
-  return { name, dims: [], values: Float32Array.of(value) }
-}
 
 export function slowModel(size = 1): Uint8Array {
   return encodeOnnx({

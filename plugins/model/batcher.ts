@@ -63,7 +63,6 @@ export interface BatcherOptions extends Pick<
   clock?: Clock
 }
 
-const NO_PATIENCE: Patience = {}
 /** The weight of the newest run in the mean of their times. */
 const NEWEST = 0.2
 /** Seconds; longer waits are not promised. */
@@ -115,8 +114,7 @@ export class Batcher {
    * Whole rows. They are copied, unless they are more than `maxBatchSize`: such an array must stay as it is until it is answered.
    * Rejects with TF_ERR_MODEL_BUSY if the queue is full, TF_ERR_MODEL_DEADLINE, TF_ERR_MODEL_ABORTED, and what the run fails with.
    */
-  score(vectors: Float32Array, patience?: Patience): Promise<Prediction> {
-    const { deadline, signal } = patience ?? NO_PATIENCE
+  score(vectors: Float32Array, { deadline, signal }: Patience = {}): Promise<Prediction> {
     const rows = vectors.length / this.#width
     if (signal?.aborted) return Promise.reject(this.#rejected(new TF_ERR_MODEL_ABORTED()))
     if (deadline !== undefined && !(deadline > 0)) return Promise.reject(this.#rejected(new TF_ERR_MODEL_DEADLINE()))
@@ -202,7 +200,7 @@ export class Batcher {
   }
 
   #newBatch(vectors: Float32Array, rows: number): Batch {
-    if (rows > this.#options.maxBatchSize) return new Batch(this.#width, vectors, rows)
+    if (this.#isLarge(rows)) return new Batch(this.#width, vectors, rows)
     const batch = new Batch(this.#width, this.#spare)
     this.#spare = undefined
     batch.append(vectors)
@@ -317,7 +315,7 @@ export class Batcher {
   }
 
   /** Larger than batches are: one request alone, in its own array. */
-  #isLarge({ rows }: Batch): boolean {
+  #isLarge(rows: number): boolean {
     return rows > this.#options.maxBatchSize
   }
 
@@ -325,7 +323,7 @@ export class Batcher {
     const { rows, jobs } = batch
     this.#pending -= rows
     this.#pace += (this.#pace === 0 ? 1 : NEWEST) * (seconds - this.#pace)
-    if (!this.#isLarge(batch)) this.#spare = batch.room
+    if (!this.#isLarge(rows)) this.#spare = batch.room
     const waits = jobs.map(({ since }) => (started - since) / 1000)
     const answered = scores?.[this.#outputs[0]!.role]!.length ?? 0
     this.#options.onRun({ seconds, rows, requests: jobs.length, waits, answered, ...(scores && { scores }) })

@@ -102,10 +102,10 @@ async function rateLimitPreset(fastify: FastifyInstance, options: RateLimitOptio
   fastify.addHook('onRoute', (route) => {
     const allowed = allowance(route, max)
     if (allowed === undefined || exempt.some((url) => route.url === url || route.url.startsWith(`${url}/`))) return
-    // A request's options are an object that is made anew each time they are asked for: a route knows its endpoint before.
-    const endpoint = typeof route.method === 'string' ? endpointOf(route.method, route.url) : undefined
-    const keyGenerator = endpoint && ((request: FastifyRequest) => windowKey(clientOf(request), endpoint))
-    const limit = fastify.rateLimit({ max: allowed, ...(keyGenerator && { keyGenerator }) })
+    // A request's own options are an object that is made anew each time they are asked for.
+    const keyGenerator = (request: FastifyRequest): string =>
+      windowKey(clientOf(request), endpointOf(request.method, route.url))
+    const limit = fastify.rateLimit({ max: allowed, keyGenerator })
     // First of the route's own hooks: what they cost is what the limit is for.
     route.onRequest = [limit, route.onRequest ?? []].flat()
   })

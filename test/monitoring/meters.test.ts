@@ -1,14 +1,20 @@
-import Fastify from 'fastify'
-import t from 'tap'
+import Fastify, { type FastifyInstance } from 'fastify'
+import t, { type Test } from 'tap'
 import { createMeters } from '../../monitoring/meters.ts'
 import metrics from '../../plugins/metrics/index.ts'
 import type { Manifest } from '../../plugins/model/index.ts'
 import { build, fakeSource, scrape, waveCandles } from '../helper.ts'
 
-t.test('a stale answer is a hit, and counted as stale too', async (t) => {
+/** An app with metrics and nothing that writes them. */
+async function bare(t: Test): Promise<FastifyInstance> {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(metrics, { endpoint: '/prometheus' })
+  return app
+}
+
+t.test('a stale answer is a hit, and counted as stale too', async (t) => {
+  const app = await bare(t)
   const { cache } = createMeters(app.metrics)
   cache.onHit('ranking')
   cache.onStale('ranking')
@@ -22,9 +28,7 @@ t.test('a stale answer is a hit, and counted as stale too', async (t) => {
 })
 
 t.test('what Redis was asked, and what failed', async (t) => {
-  const app = Fastify()
-  t.teardown(() => app.close())
-  await app.register(metrics, { endpoint: '/prometheus' })
+  const app = await bare(t)
   const { cache } = createMeters(app.metrics)
   cache.onTierLookup('ranking', 'hit')
   cache.onTierLookup('ranking', 'corrupt')
@@ -38,9 +42,7 @@ t.test('what Redis was asked, and what failed', async (t) => {
 })
 
 t.test('a run of a model without probabilities is a run, and no probability', async (t) => {
-  const app = Fastify()
-  t.teardown(() => app.close())
-  await app.register(metrics, { endpoint: '/prometheus' })
+  const app = await bare(t)
   const { model } = createMeters(app.metrics)
   const scores = { score: Float32Array.of(1, 2) }
   model.onRun({ name: 'outperform' } as Manifest, {
@@ -59,9 +61,7 @@ t.test('a run of a model without probabilities is a run, and no probability', as
 })
 
 t.test('models that the service does not know are counted as one, and their probabilities as none', async (t) => {
-  const app = Fastify()
-  t.teardown(() => app.close())
-  await app.register(metrics, { endpoint: '/prometheus' })
+  const app = await bare(t)
   const { model } = createMeters(app.metrics)
   const scores = { probability: Float32Array.of(0.1, 0.2) }
   for (const name of ['tiny', 'forest']) {
@@ -80,9 +80,7 @@ t.test('models that the service does not know are counted as one, and their prob
 })
 
 t.test('requests that are shed are counted', async (t) => {
-  const app = Fastify()
-  t.teardown(() => app.close())
-  await app.register(metrics, { endpoint: '/prometheus' })
+  const app = await bare(t)
   createMeters(app.metrics).overload.onShed()
   t.equal((await scrape(app))['http_requests_shed_total'], 1)
 })
@@ -90,9 +88,7 @@ t.test('requests that are shed are counted', async (t) => {
 t.test('requests that the store of the rate limits does not count are counted, and whether it does', async (t) => {
   const app = await build(t)
   t.equal((await scrape(app))['rate_limit_store_up'], 1)
-  const other = Fastify()
-  t.teardown(() => other.close())
-  await other.register(metrics, { endpoint: '/prometheus' })
+  const other = await bare(t)
   const { rateLimit } = createMeters(other.metrics)
   rateLimit.onWithoutStore('open')
   rateLimit.onWithoutStore('open')

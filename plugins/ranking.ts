@@ -11,7 +11,7 @@ import { sparkline } from '../domain/sparkline.ts'
 import type { ModelReference, Warning } from '../schemas/market.ts'
 import type { Explanation, Ranking, SkipReason, TickerPrediction } from '../schemas/ranking.ts'
 import type { CacheEntry, CachePolicy } from './cache/index.ts'
-import type { Manifest } from './model/index.ts'
+import type { Manifest, ModelVersion } from './model/index.ts'
 
 /** A ranking with what small charts of its rows are drawn from, apart from them because most replies go without. */
 export interface RankingWithSparklines extends Ranking {
@@ -125,11 +125,16 @@ interface Kept {
   explanation: Explanation | null
 }
 
+/** How long what was made is kept. */
+interface Policy<T> extends CachePolicy<T> {
+  ttl: (made: T) => number
+}
+
 type Warned = Static<typeof Warning>
 
 async function ranking(fastify: FastifyInstance, options: RankingOptions): Promise<void> {
   const { ttl, minCoverage, now, onScored, onRanking } = options
-  const policy: CachePolicy<RankingWithSparklines> = {
+  const policy: Policy<RankingWithSparklines> = {
     // What the source could not give may be there in a moment.
     ttl: ({ coverage }) => (coverage === 1 ? ttl : Math.min(ttl, PARTIAL_TTL)),
     staleWhileRevalidate: ttl,
@@ -225,18 +230,29 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
     return found
   }
 
-  function keyOf(name: string): string {
-    // The file itself: instances that share a cache may have different ones of the same version.
-    const { version, sha256 } = model.serving(RANKING_MODEL).manifest
+  /**
+   * Kept with the model that serves now. If another one takes over while it is made it may be that one's: who waits gets it, and
+   * nobody finds it after a rollback.
+   */
+  async function cached<T>(
+    type: string,
+    name: string,
+    kept: Policy<T>,
+    load: () => Promise<T>
+  ): Promise<CacheEntry<T>> {
+    const by = fileOf(model.serving(RANKING_MODEL))
     // Prices change with the day: rankings of two days are never compared.
-    return `${version}:${sha256.slice(0, 12)}:${now().toISOString().slice(0, 10)}:${name}`
+    const key = `${by}:${now().toISOString().slice(0, 10)}:${name}`
+    function ttlOf(made: T): number {
+      const serving = model.find(RANKING_MODEL)
+      return serving && fileOf(serving) === by ? kept.ttl(made) : 0
+    }
+    return cache.wrap(type, key, { ...kept, ttl: ttlOf }, load)
   }
 
   async function ofUniverse(country: string): Promise<CacheEntry<RankingWithSparklines>> {
     const universe = market.universe(country)
-    return cache.wrap<RankingWithSparklines>('ranking', keyOf(country), policy, async () =>
-      make(universe.symbols, country)
-    )
+    return cached('ranking', country, policy, async () => make(universe.symbols, country))
   }
 
   function extrapolations(vector: Float32Array): Warned[] {
@@ -247,7 +263,7 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
   }
 
   /** Kept like a ranking; that there is nothing to predict from is kept too, for a while. */
-  const predictionPolicy: CachePolicy<Kept | Skipped> = {
+  const predictionPolicy: Policy<Kept | Skipped> = {
     ...policy,
     ttl: (made) => ('reason' in made ? Math.min(ttl, NEGATIVE_TTL) : ttl)
   }
@@ -263,7 +279,7 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
     symbol: string,
     explained: boolean
   ): Promise<CacheEntry<TickerPrediction & Partial<Explanation>>> {
-    const entry = await cache.wrap('prediction', keyOf(symbol), predictionPolicy, async () => makePrediction(symbol))
+    const entry = await cached('prediction', symbol, predictionPolicy, async () => makePrediction(symbol))
     const { value } = entry
     if (!('reason' in value)) {
       const { prediction, explanation } = value
@@ -314,6 +330,11 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
     extrapolations
   }
   fastify.decorate('ranking', Object.freeze(decorator))
+}
+
+/** A version by its file: instances that share a cache may have different ones of the same number. */
+function fileOf({ manifest: { version, sha256 } }: ModelVersion): string {
+  return `${version}:${sha256.slice(0, 12)}`
 }
 
 function describe({ name, version, label, horizon_days, trained_at, source }: Manifest): Static<typeof ModelReference> {

@@ -1,5 +1,7 @@
+import { cp, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import t from 'tap'
-import { build, scrape } from '../helper.ts'
+import { build, fakeSource, scrape, waveCandles } from '../helper.ts'
 
 const MODEL_CONTROL_TOKEN = 'open sesame, my friend'
 const authorization = `Bearer ${MODEL_CONTROL_TOKEN}`
@@ -105,4 +107,32 @@ t.test('a swap under load fails no request of the service', async (t) => {
   t.same(new Set(statuses), new Set([200]))
   const succeeded = 'model_reloads_total{model="outperform",result="success",reason="none"}'
   t.equal((await scrape(app))[succeeded], 1)
+})
+
+t.test('what a version scored that took over meanwhile is not found after the rollback', async (t) => {
+  const MODEL_DIR = t.testdir({ outperform: {} })
+  const models = join(MODEL_DIR, 'outperform')
+  for (const version of ['1', '2']) {
+    await cp(join(import.meta.dirname, '../../models/outperform/1'), join(models, version), { recursive: true })
+    const file = join(models, version, 'manifest.json')
+    await writeFile(file, JSON.stringify({ ...JSON.parse(await readFile(file, 'utf8')), version }))
+  }
+  const source = fakeSource({ A: waveCandles(), B: waveCandles(280) })
+  let swap: (() => Promise<unknown>) | undefined
+  const history: typeof source.history = async (...asked) => {
+    await swap?.()
+    return source.history(...asked)
+  }
+  const app = await build(t, { MODEL_DIR }, { source: { ...source, history } })
+  const versionOf = async (url: string): Promise<string> => (await app.inject(url)).json().model.version
+  for (const url of ['/ranking?country=Testland', '/predict_ticker/A']) {
+    await app.model.load('outperform', '1')
+    swap = async () => {
+      swap = undefined
+      await app.model.load('outperform', '2')
+    }
+    t.equal(await versionOf(url), '2', `who waited for ${url} has the scores of the new one, by its name`)
+    await app.model.rollback('outperform')
+    t.equal(await versionOf(url), '1')
+  }
 })

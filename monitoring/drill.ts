@@ -1,12 +1,12 @@
 /**
- * `npm run drill`: breaks a running service in every way that it is watched for, one after the other, with the repository's own
+ * `npm run drill`: breaks a running service in most ways that it is watched for, one after the other, with the repository's own
  * rules on a fast clock, and tells for each whether the alert fired, somebody was told, and it was resolved.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { faultsOf } from './drill/faults.ts'
 import { type DrillOptions, startDrill } from './drill/stack.ts'
-import { problemsOf, tableOf } from './drill/table.ts'
+import { problemsOf, silenceOf, tableOf } from './drill/table.ts'
 import { startTraffic } from './drill/traffic.ts'
 import { type Outcome, type Watcher, rehearse, settle } from './drill/watch.ts'
 
@@ -66,7 +66,7 @@ export async function drill({ only, signal, say, ...options }: Drill): Promise<O
   }
 }
 
-const HELP = `npm run drill -- [options] [FAULT ...]: breaks a service of its own in every way that it is watched for, or in these
+const HELP = `npm run drill -- [options] [FAULT ...]: breaks a service of its own in every way that it knows, or in these
 
 --speed N              how many times as fast the rules' clock runs (${SPEED}); faster, windows hold too few scrapes
 --prometheus PROGRAM   another Prometheus than the one on the PATH
@@ -103,7 +103,7 @@ async function main(): Promise<void> {
       ...(values.alertmanager !== undefined && { alertmanager: values.alertmanager })
     })
     const problems = outcomes.flatMap(problemsOf)
-    process.stdout.write(`\n${[tableOf(outcomes), ...problems].join('\n')}\n`)
+    process.stdout.write(`\n${[tableOf(outcomes), '', silenceOf(), ...problems].join('\n')}\n`)
     process.exitCode = Math.min(problems.length, 1)
   } catch (error) {
     // Ctrl-C reaches the programs too: whatever failed then, it is because of that.

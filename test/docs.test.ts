@@ -34,3 +34,8 @@ t.test('docs/metrics.md is the catalogue (else: npm run docs)', async (t) => {
 t.test("Grafana's dashboard is that of monitoring/dashboard.ts (else: npm run docs)", async (t) => {
   t.equal(await read('monitoring/grafana/dashboards/trading-fun-api.json'), dashboardJson())
 })
+
+t.test('README.md says how many alert rules there are', async (t) => {
+  const rules = (await read('monitoring/alert_rules.yml')).match(/- alert:/g)!.length
+  t.ok((await read('README.md')).includes(`the ${rules} alert rules`), String(rules))
+})

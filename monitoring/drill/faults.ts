@@ -15,6 +15,16 @@ export interface Fault {
 
 /** Alerts that remember failures for longer than a drill takes: nobody waits for their end. */
 export const REMEMBERING: readonly string[] = ['ErrorBudgetBurn 6h', 'ErrorBudgetBurn 1d', 'ErrorBudgetBurn 3d']
+/** Why no fault is expected to raise the other alerts. */
+export const NOT_REHEARSED: readonly (readonly [reason: string, alerts: readonly string[]])[] = [
+  ['they remember for hours and days', REMEMBERING],
+  ['ages of days and calls of 20 s do not get shorter', ['StaleMarketData', 'ModelOld', 'ModelDrift', 'AnalysisSlow']],
+  ['the service runs in the process of the drill, from its start to its end', ['ServiceRestarting', 'SeriesDropped']],
+  [
+    'they are of those who watch',
+    ['RuleEvaluationFailing', 'AlertmanagerDown', 'NotificationsDropped', 'NotificationsFailing']
+  ]
+]
 const FAILED_REQUESTS: readonly string[] = ['HighErrorRate', 'ErrorBudgetBurn 1h', ...REMEMBERING]
 
 /** Milliseconds: more than the limit of SlowResponseTime. */
@@ -22,14 +32,30 @@ const LATE = 2500
 /** Milliseconds between two times that the cache is emptied; requests come twice a second. */
 const EMPTIED_EVERY = 20
 
+/** Milliseconds for which nothing else has a turn, and the turns that others have in between: a scrape needs some. */
+const BUSY = 300
+const BETWEEN = 10
+
+/** Keeps the event loop busy. @returns what ends it */
+function keepBusy(): () => void {
+  let next = setImmediate(turn, BETWEEN)
+  function turn(left: number): void {
+    const end = left === 0 ? performance.now() + BUSY : 0
+    while (performance.now() < end);
+    next = setImmediate(turn, left === 0 ? BETWEEN : left - 1)
+  }
+  return () => clearImmediate(next)
+}
+
 /**
  * Those that fail no request come first: after the others, alerts that remember failures may fire at any time.
  * @param redis the way to the Redis of the service, if it has one
  */
 export function faultsOf(service: DrillService, traffic: Traffic, redis?: Gate): Fault[] {
-  const { app, trouble, coingecko, scrapes } = service
+  const { app, trouble, runtime, coingecko, languageModel, scrapes } = service
   const model = app.model.names[0]!
   let emptying: NodeJS.Timeout | undefined
+  let rest: (() => void) | undefined
   const outage: Fault[] = redis
     ? [
         {
@@ -70,6 +96,34 @@ export function faultsOf(service: DrillService, traffic: Traffic, redis?: Gate):
       consequences: [],
       inject: () => (traffic.storm = true),
       heal: () => (traffic.storm = false)
+    },
+    {
+      name: 'dead language model',
+      expected: ['AnalysisFailing'],
+      consequences: ['CircuitOpen'],
+      inject: async () => languageModel.cut(),
+      heal: async () => languageModel.mend()
+    },
+    {
+      name: 'hanging model',
+      expected: ['ModelQueueSaturated', 'ModelRejecting'],
+      // Who waited for it was answered late.
+      consequences: [...FAILED_REQUESTS, 'SlowResponseTime'],
+      inject() {
+        runtime.hang()
+        traffic.flood = true
+      },
+      heal() {
+        traffic.flood = false
+        runtime.go()
+      }
+    },
+    {
+      name: 'busy event loop',
+      expected: ['EventLoopSaturated', 'RequestsShed'],
+      consequences: FAILED_REQUESTS,
+      inject: () => (rest = keepBusy()),
+      heal: () => rest?.()
     },
     {
       name: 'unloaded model',

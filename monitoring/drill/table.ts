@@ -1,4 +1,5 @@
 /** What came of a drill, for people and for the exit code. */
+import { NOT_REHEARSED } from './faults.ts'
 import type { AlertOutcome, Outcome } from './watch.ts'
 
 /** What went wrong, a line each. */
@@ -41,4 +42,9 @@ export function tableOf(outcomes: readonly Outcome[]): string {
   const line = (cells: readonly string[]): string =>
     `| ${cells.map((cell, i) => cell.padEnd(widths[i]!)).join(' | ')} |`
   return [line(head), line(widths.map((width) => '-'.repeat(width))), ...rows.map(line)].join('\n')
+}
+
+/** Alerts of which a drill says nothing, a line a reason. */
+export function silenceOf(): string {
+  return NOT_REHEARSED.map(([reason, alerts]) => `not rehearsed, ${reason}: ${alerts.join(', ')}`).join('\n')
 }

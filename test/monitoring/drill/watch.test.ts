@@ -1,7 +1,7 @@
 /** The drill's judgement, of a Prometheus that says what it is told, by a clock that moves with each look. */
 import t from 'tap'
-import type { Fault } from '../../../monitoring/drill/faults.ts'
-import { problemsOf, tableOf } from '../../../monitoring/drill/table.ts'
+import { type Fault, NOT_REHEARSED, REMEMBERING } from '../../../monitoring/drill/faults.ts'
+import { problemsOf, silenceOf, tableOf } from '../../../monitoring/drill/table.ts'
 import { type Notice, type View, type Watcher, rehearse, settle } from '../../../monitoring/drill/watch.ts'
 
 /** Seconds between two looks. */
@@ -210,4 +210,10 @@ t.test('the table', async (t) => {
 |       | Deep           | 2 s         | held back    | 3 s            |              |              |
 | fire  | Hot            | never       | nobody       | never          |              | Wet          |`.trim()
   )
+})
+
+t.test('alerts that no fault raises are told, a line a reason', async (t) => {
+  const lines = silenceOf().split('\n')
+  t.equal(lines.length, NOT_REHEARSED.length)
+  t.ok(lines.includes('not rehearsed, they remember for hours and days: ' + REMEMBERING.join(', ')))
 })

@@ -210,7 +210,7 @@ function refusal(manifest: Manifest, source: MarketSource, config: Config): stri
   const names = manifest.features.map(({ name }) => name)
   if (names.join() !== FEATURES.map(({ name }) => name).join()) return 'has other features than this service computes'
   const roles = tensorsOf(manifest).outputs.map(({ role }) => role)
-  if (!roles.includes('probability') || !roles.includes('margin')) return 'answers no probability with its log-odds'
+  if (!roles.includes('probability')) return 'answers no probability'
   if (manifest.source === source.kind) return undefined
   if (source.kind === 'historical' && config.ALLOW_SIMULATED_MODEL) return undefined
   return `was trained on ${manifest.source} prices, and MARKET_SOURCE=${source.name} has ${source.kind} ones`

@@ -94,7 +94,7 @@ async function runPackages(kind: Kind, repository: string, more: More): Promise<
     const { probability, manifest: answered } = await predict(vector)
     const prob = probability![0]!
     const warnings = app.model
-      .outOfRange(name, vector)
+      .outOfRange(answered, vector)
       .map((feature) => ({ code: 'feature_out_of_range', message: feature }))
     return { prob, signal: signalOf(prob), model: answered, warnings }
   })

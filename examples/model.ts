@@ -37,7 +37,7 @@ export async function build(): Promise<FastifyInstance> {
       probability: probability?.[0],
       label: manifest.label,
       version: manifest.version,
-      outOfRange: app.model.outOfRange('tiny', vector)
+      outOfRange: app.model.outOfRange(manifest, vector)
     }
   })
   return app

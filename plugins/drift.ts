@@ -2,6 +2,7 @@
  * Whether the model still sees what it was trained on: `fastify.drift`. Features and probabilities of the rows that were scored
  * are counted in the bins of the model's manifest; the stability indices are made of the counts when somebody asks.
  */
+import { isDeepStrictEqual } from 'node:util'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { binOf, stabilityIndex } from '../domain/drift.ts'
@@ -74,6 +75,8 @@ interface Day {
 /** Counts of the last market days of one model version. */
 class DriftWindow {
   readonly manifest: Manifest
+  /** The one that was compared last. */
+  #same: Manifest
   readonly #quantities: NonNullable<Manifest['drift']>['features']
   readonly #days = new Map<string, Day>()
   /** Made of the present counts, if somebody has asked. */
@@ -81,8 +84,17 @@ class DriftWindow {
 
   constructor(manifest: Manifest) {
     this.manifest = manifest
+    this.#same = manifest
     const { drift: baseline } = manifest
     this.#quantities = baseline === undefined ? [] : [...baseline.features, baseline.score]
+  }
+
+  /** Whether a manifest asks for the same counts: it may have been read anew. Of the same weights it may speak otherwise. */
+  isOf(manifest: Manifest): boolean {
+    if (manifest === this.#same) return true
+    if (!isDeepStrictEqual(manifest, this.manifest)) return false
+    this.#same = manifest
+    return true
   }
 
   add({ symbol, asOf, vector, probability }: ObservedRow): void {
@@ -163,7 +175,7 @@ async function drift(fastify: FastifyInstance): Promise<void> {
   /** The window of the version that is served now, or was last: another version has other bins, and starts anew. */
   function current(): DriftWindow {
     const manifest = model.find(RANKING_MODEL)?.manifest
-    if (manifest !== undefined && manifest.sha256 !== window.manifest.sha256) window = new DriftWindow(manifest)
+    if (manifest !== undefined && !window.isOf(manifest)) window = new DriftWindow(manifest)
     return window
   }
 
@@ -177,7 +189,7 @@ async function drift(fastify: FastifyInstance): Promise<void> {
       for (const symbol of missing) note(symbol, true)
       const own = current()
       // Answers of a version that has just been replaced.
-      if (manifest.sha256 !== own.manifest.sha256) return
+      if (!own.isOf(manifest)) return
       for (const row of rows) if (members.has(row.symbol)) own.add(row)
     },
     report() {

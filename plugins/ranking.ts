@@ -34,14 +34,13 @@ export interface Rankings {
   /**
    * The parts of one row's answer, beside what the model is worth.
    * @param manifest of the version that answered
-   * @param margin that it answered
    * @throws TF_ERR_RANKING_NOT_EXPLAINABLE
    */
-  explain(manifest: Manifest, vector: Float32Array, margin: number): Explanation
+  explain(manifest: Manifest, vector: Float32Array): Explanation
   /** The model as replies name it. */
   describe(manifest: Manifest): Static<typeof ModelReference>
-  /** A warning for each feature of a vector that the model was not trained on. */
-  extrapolations(vector: Float32Array): Static<typeof Warning>[]
+  /** A warning for each feature of a vector that the version with this manifest was not trained on. */
+  extrapolations(manifest: Manifest, vector: Float32Array): Static<typeof Warning>[]
 }
 
 declare module 'fastify' {
@@ -105,7 +104,6 @@ const NEGATIVE_TTL = 60_000
 export interface ScoredRow {
   symbol: string
   probability: number
-  margin: number
   price: number
   /** Day of the price, YYYY-MM-DD. */
   asOf: string
@@ -147,7 +145,7 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
     symbols: readonly string[]
   ): Promise<{ scored: ScoredRow[]; skipped: Skipped[]; manifest: Manifest }> {
     const histories = await market.history(symbols, HISTORY_BARS)
-    const candidates: Omit<ScoredRow, 'probability' | 'margin'>[] = []
+    const candidates: Omit<ScoredRow, 'probability'>[] = []
     const skipped: Skipped[] = []
     for (const [symbol, history] of histories) {
       const vector = history.ok ? latestFeatures(history.value.adjClose) : undefined
@@ -163,9 +161,9 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
 
     const vectors = new Float32Array(candidates.length * FEATURES.length)
     candidates.forEach(({ vector }, i) => vectors.set(vector, i * FEATURES.length))
-    // A model without both is refused.
-    const { probability, margin, manifest } = await model.predict(RANKING_MODEL, vectors)
-    const scored = candidates.map((item, i) => ({ ...item, probability: probability![i]!, margin: margin![i]! }))
+    // A model without is refused.
+    const { probability, manifest } = await model.predict(RANKING_MODEL, vectors)
+    const scored = candidates.map((item, i) => ({ ...item, probability: probability![i]! }))
     onScored?.(manifest, scored, missing)
     return { scored, skipped, manifest }
   }
@@ -255,8 +253,8 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
     return cached('ranking', country, policy, async () => make(universe.symbols, country))
   }
 
-  function extrapolations(vector: Float32Array): Warned[] {
-    return model.outOfRange(RANKING_MODEL, vector).map((name) => ({
+  function extrapolations(manifest: Manifest, vector: Float32Array): Warned[] {
+    return model.outOfRange(manifest, vector).map((name) => ({
       code: 'feature_out_of_range',
       message: `${name} is outside the middle 99 % of what the model was trained on.`
     }))
@@ -268,10 +266,10 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
     ttl: (made) => ('reason' in made ? Math.min(ttl, NEGATIVE_TTL) : ttl)
   }
 
-  function explain(manifest: Manifest, vector: Float32Array, margin: number): Explanation {
+  function explain(manifest: Manifest, vector: Float32Array): Explanation {
     const parts = model.explain(manifest, vector)
     if (parts === undefined) throw new TF_ERR_RANKING_NOT_EXPLAINABLE()
-    const { contributions, base } = parts
+    const { contributions, base, margin } = parts
     return { contributions, base, margin, skill: manifest.metrics, note: NOTE }
   }
 
@@ -316,9 +314,9 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
       as_of: one.asOf,
       source: market.name,
       model: describe(manifest),
-      warnings: [...warnings(manifest, scored), ...extrapolations(one.vector)]
+      warnings: [...warnings(manifest, scored), ...extrapolations(manifest, one.vector)]
     }
-    return { prediction, explanation: manifest.linear ? explain(manifest, one.vector, one.margin) : null }
+    return { prediction, explanation: manifest.linear ? explain(manifest, one.vector) : null }
   }
 
   const decorator: Rankings = {

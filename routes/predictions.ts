@@ -28,14 +28,16 @@ const predictions: FastifyPluginAsyncTypebox = async (fastify) => {
         response: { 200: Type.Composite([RawPrediction, MaybeExplanation]), ...problems(400, 413, 415, 422) }
       }
     },
-    async (request) => {
+    async (request, reply) => {
       // The schema is made at boot, so its type is not known here; toVector checks every name again.
       const vector = fastify.model.toVector(RANKING_MODEL, request.body.features as Record<string, number>)
-      // A model without both is refused.
-      const { probability, margin, manifest } = await fastify.model.predict(RANKING_MODEL, vector)
+      // A model without is refused.
+      const { probability, manifest } = await fastify.model.predict(RANKING_MODEL, vector, {
+        signal: fastify.model.departure(reply)
+      })
       const prob = probability![0]!
-      const warnings = fastify.ranking.extrapolations(vector)
-      const explanation = request.query.explain ? fastify.ranking.explain(manifest, vector, margin![0]!) : {}
+      const warnings = fastify.ranking.extrapolations(manifest, vector)
+      const explanation = request.query.explain ? fastify.ranking.explain(manifest, vector) : {}
       return { prob, signal: signalOf(prob), model: fastify.ranking.describe(manifest), warnings, ...explanation }
     }
   )

@@ -164,26 +164,23 @@ t.test('a model with other features, or in another order, is not served', async 
   })
 })
 
-t.test('a model without log-odds, or without probabilities, is not served', async (t) => {
-  for (const change of [
-    { outputs: { probability: { name: 'probability' } } },
-    {
-      task: 'regression',
-      calibration: {},
-      linear: undefined,
-      self_test: [{ features: {}, score: 1 }]
-    }
-  ]) {
+t.test('a model may be without log-odds, but not without probabilities', async (t) => {
+  const folderWith = (change: object): string => {
     t.testdir()
     const folder = repositoryOf(t, '1')
     const file = join(folder, 'outperform/1/manifest.json')
     const { linear: _, ...manifest } = JSON.parse(readFileSync(file, 'utf8'))
     writeFileSync(file, JSON.stringify({ ...manifest, ...change }))
-    await t.rejects(build(t, { MODEL_DIR: folder }), {
-      code: 'TF_ERR_MODEL_NONE_FITS',
-      message: /version 1 answers no probability with its log-odds/
-    })
+    return folder
   }
+  const app = await build(t, { MODEL_DIR: folderWith({ outputs: { probability: { name: 'probability' } } }) })
+  t.equal((await app.inject('/predict_ticker/AAPL')).statusCode, 200)
+  t.equal((await app.inject('/predict_ticker/AAPL?explain=true')).statusCode, 422)
+  const self_test = [{ features: {}, score: 1 }]
+  await t.rejects(build(t, { MODEL_DIR: folderWith({ task: 'regression', calibration: {}, self_test }) }), {
+    code: 'TF_ERR_MODEL_NONE_FITS',
+    message: /version 1 answers no probability/
+  })
 })
 
 t.test('a folder that is not there stops the boot', async (t) => {

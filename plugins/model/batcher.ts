@@ -65,6 +65,8 @@ export interface BatcherOptions extends Pick<
 
 /** The weight of the newest run in the mean of their times. */
 const NEWEST = 0.2
+/** Milliseconds; Node's timers take a longer one for none. */
+const LONGEST_TIMEOUT = 2 ** 31 - 1
 /** Seconds; longer waits are not promised. */
 const MAX_RETRY_AFTER = 600
 
@@ -83,8 +85,10 @@ export class Batcher {
   #queued = 0
   /** Rows that wait or are being scored: what the bound is on. */
   #pending = 0
-  /** Runs under way, and who waits for their end. */
+  /** Runs under way, of which one or more may still wait for a worker; who waits for their end. */
   #running = 0
+  /** Those that have their rows. */
+  #computing = 0
   readonly #onIdle: (() => void)[] = []
   /** A run is about to begin: it takes the first batch when it asks for rows. */
   #scheduled = false
@@ -151,7 +155,7 @@ export class Batcher {
 
   /** Says when to come again: when the runs under way and what waits now will have been scored, as fast as it goes. */
   #busy(): Error {
-    const turns = this.#queue.length / Math.max(1, this.#running) + 1
+    const turns = this.#queue.length / Math.max(1, this.#computing) + Math.min(1, this.#computing)
     const seconds = Math.min(MAX_RETRY_AFTER, Math.max(1, Math.ceil(turns * this.#pace)))
     return Object.assign(new TF_ERR_MODEL_BUSY(), {
       statusCode: this.#options.overflowStatus,
@@ -162,7 +166,7 @@ export class Batcher {
   #watch(batch: Batch, job: Job, deadline: number | undefined, signal: AbortSignal | undefined): void {
     const late = (): void => this.#giveUp(batch, job, new TF_ERR_MODEL_DEADLINE())
     const aborted = (): void => this.#giveUp(batch, job, new TF_ERR_MODEL_ABORTED())
-    const timer = deadline === undefined ? undefined : this.#clock.setTimeout(late, deadline)
+    const timer = deadline === undefined ? undefined : this.#clock.setTimeout(late, Math.min(deadline, LONGEST_TIMEOUT))
     signal?.addEventListener('abort', aborted)
     job.forget = () => {
       this.#clock.clearTimeout(timer)
@@ -245,10 +249,12 @@ export class Batcher {
 
   async #run(): Promise<void> {
     this.#running++
-    const run: { batch?: Batch; started: number } = { started: this.#clock.now() }
+    const run: { asked: boolean; batch?: Batch; started: number } = { asked: false, started: this.#clock.now() }
     try {
       const scores = await this.#session.run(() => {
+        run.asked = true
         const batch = this.#take()
+        this.#computing++
         run.batch = batch
         run.started = this.#clock.now()
         return batch.content
@@ -258,14 +264,15 @@ export class Batcher {
       this.#end(run.batch!, run.started, seconds, this.#answer(run.batch!, scores))
     } catch (cause) {
       const seconds = (this.#clock.now() - run.started) / 1000
-      // The runtime may have failed before it asked.
-      const batch = run.batch ?? this.#takeIfAny()
+      // The runtime may have failed before it asked. If it did ask and got nothing, what waits now has a run of its own.
+      const batch = run.asked ? run.batch : this.#takeIfAny()
       if (batch !== undefined) {
         const error = isModelError(cause) ? cause : new TF_ERR_MODEL_INFERENCE('the runtime failed', { cause })
         for (const job of batch.jobs) this.#fail(job, error)
         this.#end(batch, run.started, seconds)
       }
     }
+    if (run.batch !== undefined) this.#computing--
     this.#running--
     if (this.#running === 0) for (const resolve of this.#onIdle.splice(0)) resolve()
   }

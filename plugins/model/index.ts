@@ -1,9 +1,10 @@
 /** `@trading-fun/model`: ONNX inference in a Fastify service, from a repository of versions with manifests. */
 import type { TObject } from '@sinclair/typebox'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Patience, Prediction, Run } from './batcher.ts'
 import { REJECT_REASONS, type RejectReason, reasonOf } from './coded.ts'
+import { departure } from './departure.ts'
 import { TF_ERR_MODEL_NOT_LOADED, TF_ERR_MODEL_REGISTERED } from './errors.ts'
 import { checkVectors, featuresSchema, outOfRange, toVector } from './features.ts'
 import { type Explanation, explain } from './linear.ts'
@@ -63,8 +64,13 @@ export interface Model {
   inputSchema(name: string): TObject
   /** A named vector as an input row. @throws TF_ERR_MODEL_UNKNOWN, TF_ERR_MODEL_INPUT naming the feature */
   toVector(name: string, record: Readonly<Record<string, number>>): Float32Array
-  /** Names of the features of a row that lie outside the middle 99 % of the training rows. @throws TF_ERR_MODEL_UNKNOWN */
-  outOfRange(name: string, vector: Float32Array): string[]
+  /**
+   * Aborts when the client leaves without its reply: for `predict`. Fastify's `request.signal` aborts as soon as the body has been
+   * read.
+   */
+  departure(reply: FastifyReply): AbortSignal
+  /** Names of the features of a row that lie outside the middle 99 % of the training rows of the version with this manifest. */
+  outOfRange(manifest: Manifest, vector: Float32Array): string[]
   /**
    * What each feature of a row contributes to the log-odds of the version with this manifest, the one that answered. undefined:
    * its manifest has no `linear` block.
@@ -187,11 +193,12 @@ async function model(fastify: FastifyInstance, options: ModelOptions): Promise<v
     rollback: async (name) => registry.rollback(name),
     inputSchema: (name) => featuresSchema(manifestOf(name)),
     toVector: (name, record) => toVector(manifestOf(name), record),
-    outOfRange: (name, vector) => outOfRange(manifestOf(name), vector),
+    departure,
+    outOfRange,
     explain,
     execution: (name) => registry.find(name).execution,
     queueCapacity: batching.maxQueueSize,
-    queueDepth: (name) => (registry.names.includes(name) ? registry.find(name).batcher.depth : 0),
+    queueDepth: (name) => registry.depth(name),
     // Not async: a promise less in each request.
     predict(name, vectors, wishes) {
       try {

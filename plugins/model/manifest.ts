@@ -124,7 +124,9 @@ function binsFault({ edges, shares }: Bins): string | undefined {
 }
 
 /** What a manifest that keeps to the schema contradicts itself in: lists that do not fit each other. undefined: nothing. */
-export function contradiction({ features, linear, drift }: Manifest): string | undefined {
+export function contradiction({ features, linear, drift, trained_at, window }: Manifest): string | undefined {
+  const date = [trained_at, window.from, window.to].find((text) => Number.isNaN(Date.parse(text)))
+  if (date !== undefined) return `trained_at and window: ${JSON.stringify(date)} is no date`
   if (new Set(features.map(({ name }) => name)).size !== features.length) return 'two features have one name'
   for (const list of ['means', 'scales', 'weights'] as const) {
     if (linear && linear[list].length !== features.length) return `linear/${list}: needs one value a feature`

@@ -18,6 +18,13 @@ function newestFitting(name: string, versions: readonly ModelVersion[], refuse: 
   throw new TF_ERR_MODEL_NONE_FITS(name, `${reasons.join(', ')}. ${advice}`.trim())
 }
 
+/** Numbers of the versions that somebody asked for, or a policy names; undefined: it is the newest that fits. */
+export function numbersOf(policy: VersionPolicy, wanted: string | undefined): readonly string[] | undefined {
+  if (policy === 'latest') return wanted === undefined ? undefined : [wanted]
+  if ('pinned' in policy) return [wanted ?? policy.pinned]
+  return wanted === undefined ? policy.list : [...new Set([wanted, ...policy.list])]
+}
+
 /**
  * The versions to serve of those that are known (newest first): the first one answers those who name none. `wanted` is what
  * somebody asked for by number: it stands above the policy, and before the versions of a list.
@@ -32,10 +39,9 @@ export function chooseVersions(
   advice: string
 ): ModelVersion[] {
   if (known.length === 0) throw new TF_ERR_MODEL_UNKNOWN(name)
-  if (policy === 'latest' && wanted === undefined) return [newestFitting(name, known, refuse, advice)]
-  const listed = policy === 'latest' ? [] : 'list' in policy ? policy.list : [wanted ?? policy.pinned]
-  const numbers = new Set(wanted === undefined ? listed : [wanted, ...listed])
-  return [...numbers].map((number) => {
+  const numbers = numbersOf(policy, wanted)
+  if (numbers === undefined) return [newestFitting(name, known, refuse, advice)]
+  return numbers.map((number) => {
     const version = known.find(({ manifest }) => manifest.version === number)
     if (version === undefined) throw new TF_ERR_MODEL_UNKNOWN(`${name}/${number}`)
     const reason = refuse(version.manifest)

@@ -1,5 +1,6 @@
 /** The routes of the Open Inference Protocol v2, as KServe, Triton and MLServer have them. */
-import type { FastifyInstance, FastifyReply, RouteShorthandOptions, preHandlerHookHandler } from 'fastify'
+import type { FastifyInstance, RouteShorthandOptions, preHandlerHookHandler } from 'fastify'
+import { departure } from './departure.ts'
 import { TF_ERR_MODEL_MEDIA_TYPE, TF_ERR_MODEL_NOT_LOADED } from './errors.ts'
 import type { Manifest } from './manifest.ts'
 import type { ProtocolData } from './options.ts'
@@ -60,15 +61,6 @@ function describe(manifest: Manifest, versions: string[]): object {
   const inputs = tensors.inputs.map(({ name, datatype, shape }) => ({ name, datatype, shape }))
   const outputs = tensors.outputs.map(({ role }) => ({ name: role, datatype: DATATYPE, shape: [-1, 1] }))
   return { name: manifest.name, versions, platform: PLATFORM, inputs, outputs }
-}
-
-/** Aborts when the client leaves without its reply. Fastify's `request.signal` aborts as soon as the body has been read. */
-function departure({ raw }: FastifyReply): AbortSignal {
-  const left = new AbortController()
-  raw.once('close', () => {
-    if (!raw.writableFinished) left.abort()
-  })
-  return left.signal
 }
 
 /** What OpenAPI shows of a route; `rest`: replies of its own by status. */
@@ -132,9 +124,9 @@ function modelRoutes(
     `${path}/infer`,
     inferOptions,
     async ({ params: { name, version }, body }, reply): Promise<shapes.InferReply> => {
-      // Asked of the decorator, as any prediction: what it counts, it counts here too. Versions of a model have the same features.
-      const { manifest: asked } = scope.model.serving(name)
-      registry.find(name, version)
+      // Asked of the decorator, as any prediction: what it counts, it counts here too.
+      scope.model.serving(name)
+      const { manifest: asked } = registry.find(name, version).version
       const { id, vectors, outputs } = checkRequest(body, asked, options.maxRequestRows)
       const prediction = await scope.model.predict(name, vectors, { version, signal: departure(reply) })
       return {

@@ -12,7 +12,7 @@ import {
 } from './errors.ts'
 import type { Manifest } from './manifest.ts'
 import type { VersionPolicy } from './options.ts'
-import { type Refuse, chooseVersions } from './policy.ts'
+import { type Refuse, chooseVersions, numbersOf } from './policy.ts'
 import { type ModelVersion, modelNames, modelVersions, readModel, readVersion, readVersions } from './repository.ts'
 import type { Execution, OpenRuntime } from './runtime.ts'
 import type { ModelSession } from './session.ts'
@@ -82,6 +82,12 @@ interface Model {
 /** Versions that a rollback can go back through. */
 const MAX_PAST = 16
 
+/** Puts a version behind those that were served before it. */
+function remember(past: string[], version: string): void {
+  past.push(version)
+  if (past.length > MAX_PAST) past.shift()
+}
+
 function contractOf(manifest: Manifest): string {
   const answers = tensorsOf(manifest).outputs.map(({ role }) => role)
   return JSON.stringify([manifest.features.map(({ name }) => name), answers.toSorted()])
@@ -90,6 +96,8 @@ function contractOf(manifest: Manifest): string {
 export class Registry {
   readonly #options: RegistryOptions
   readonly #models = new Map<string, Model>()
+  /** Versions that answer nobody any more, but those who wait. */
+  readonly #retiring = new Set<Served>()
   /** Changes under way: one of a model at a time. */
   readonly #changing = new Map<string, Promise<unknown>>()
   #booted = false
@@ -139,6 +147,13 @@ export class Registry {
     return this.#models.get(name)!.live.map(({ version }) => version.manifest.version)
   }
 
+  /** Rows that wait for a run of a model, of all versions: also those of one that was replaced. */
+  depth(name: string): number {
+    const retiring = [...this.#retiring].filter(({ version }) => version.manifest.name === name)
+    const served = [...(this.#models.get(name)?.live ?? []), ...retiring]
+    return served.reduce((sum, { batcher }) => sum + batcher.depth, 0)
+  }
+
   /** Every version that lies in the repository now or is served, by name, newest first. Opens nothing. */
   async index(): Promise<IndexEntry[]> {
     const { repository } = this.#options
@@ -176,13 +191,15 @@ export class Registry {
   }
 
   /**
-   * Serves the version that was served before; after a boot, the newest one below it that fits.
+   * Serves the version that was served before, as far as it is still there; if none was, the newest one below it that fits.
    * @throws TF_ERR_MODEL_NO_ROLLBACK, and what `load` does
    */
   async rollback(name: string): Promise<ModelVersion> {
     return this.#reload(name, async () => {
       const { manifest } = this.find(name).version
       const { past } = this.#models.get(name)!
+      const there = await modelVersions(this.#options.repository, name)
+      while (past.length > 0 && (past.at(-1) === manifest.version || !there.includes(past.at(-1)!))) past.pop()
       const before = past.at(-1) ?? (await this.#below(name, manifest.version))
       if (before === undefined) throw new TF_ERR_MODEL_NO_ROLLBACK(name)
       const version = await this.#switch(name, before, true)
@@ -198,6 +215,7 @@ export class Registry {
       const model = this.#models.get(name)!
       const { live } = model
       model.live = []
+      remember(model.past, version.manifest.version)
       await Promise.all(live.map(this.#retire))
       this.#options.log(version, execution, 'model unloaded')
     })
@@ -215,8 +233,11 @@ export class Registry {
   }
 
   /** After its last run. */
-  readonly #retire = async ({ batcher, session }: Served): Promise<void> => {
+  readonly #retire = async (served: Served): Promise<void> => {
+    const { batcher, session } = served
+    this.#retiring.add(served)
     await batcher.drain(this.#options.drainTimeoutMs)
+    this.#retiring.delete(served)
     // What was asked for has happened: a failing release is no reason to say that it has not.
     await session.release().catch((error: Error) => this.#options.onFault(error))
   }
@@ -247,16 +268,10 @@ export class Registry {
   /** What to serve, first the one that answers those who name none; and every version that is known now. */
   async #choose(name: string, wanted?: string): Promise<{ chosen: ModelVersion[]; known: ModelVersion[] }> {
     const { repository, versionPolicy, refuse, advice } = this.#options
-    const before = this.#models.get(name)
-    let known: ModelVersion[]
-    if (wanted === undefined || before === undefined) known = await readVersions(repository, name)
-    else {
-      // Whatever has become of the others, going back must work.
-      const found = await readVersion(repository, name, wanted)
-      known = [found, ...before.versions.filter(({ manifest }) => manifest.version !== wanted)]
-      known.sort((a, b) => Number(b.manifest.version) - Number(a.manifest.version))
-    }
-    const chosen = chooseVersions(name, known, versionPolicy[name] ?? 'latest', wanted, refuse, advice)
+    const policy = (Object.hasOwn(versionPolicy, name) ? versionPolicy[name] : undefined) ?? 'latest'
+    // Whatever has become of the others, what is asked for by its number, going back too, must work.
+    const known = await readVersions(repository, name, numbersOf(policy, wanted))
+    const chosen = chooseVersions(name, known, policy, wanted, refuse, advice)
     return { chosen, known }
   }
 
@@ -305,8 +320,7 @@ export class Registry {
     const number = first.manifest.version
     const past = before?.past ?? []
     const from = old[0]?.version.manifest.version
-    if (!back && from !== undefined && from !== number) past.push(from)
-    if (past.length > MAX_PAST) past.shift()
+    if (!back && from !== undefined && from !== number) remember(past, from)
     // The switch: who asks from here on is answered by the new one.
     this.#models.set(name, { live, versions: known, contract, past })
     this.#options.log(first, live[0]!.execution, 'model loaded')

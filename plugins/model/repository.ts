@@ -2,7 +2,8 @@
 import { createHash } from 'node:crypto'
 import { readFile, readdir, realpath, stat } from 'node:fs/promises'
 import { join, sep } from 'node:path'
-import { Value } from '@sinclair/typebox/value'
+import type { TSchema } from '@sinclair/typebox'
+import { Value, type ValueError } from '@sinclair/typebox/value'
 import { isModelError } from './coded.ts'
 import {
   TF_ERR_MODEL_CHECKSUM,
@@ -64,11 +65,26 @@ export async function modelVersions(root: string, name: string): Promise<string[
   }
 }
 
+/** A file of a version, and its size. @throws if it is none: to open a pipe or a device waits for its other end, maybe for ever */
+async function fileWithin(root: string, ...path: string[]): Promise<{ file: string; size: number }> {
+  const file = await resolveWithin(root, ...path)
+  const found = await stat(file)
+  if (!found.isFile()) throw new Error(`${path.at(-1)} is no file`)
+  return { file, size: found.size }
+}
+
+/** Names the values that are allowed where there are few, which TypeBox does not. */
+function faultOf({ path, message, schema }: ValueError): string {
+  const values = (schema['anyOf'] as TSchema[] | undefined)?.map(({ const: value }) => value as unknown) ?? []
+  const expected = values.length > 0 && !values.includes(undefined) ? `must be one of ${values.join(', ')}` : message
+  return `${path.slice(1)}: ${expected}`
+}
+
 async function readManifest(file: string, name: string, version: string): Promise<Manifest> {
   const id = `${name}/${version}`
   const manifest: unknown = JSON.parse(await readFile(file, 'utf8'))
   const first = Value.Errors(ManifestSchema, manifest).First()
-  if (first) throw new TF_ERR_MODEL_MANIFEST(id, `${first.path.slice(1)}: ${first.message}`)
+  if (first) throw new TF_ERR_MODEL_MANIFEST(id, faultOf(first))
   const checked = manifest as Manifest
   if (checked.name !== name || checked.version !== version) {
     throw new TF_ERR_MODEL_MANIFEST(id, `speaks of ${checked.name}/${checked.version}`)
@@ -81,9 +97,9 @@ async function readManifest(file: string, name: string, version: string): Promis
 async function readFiles(root: string, name: string, version: string): Promise<ModelVersion> {
   const id = `${name}/${version}`
   try {
-    const manifest = await readManifest(await resolveWithin(root, name, version, 'manifest.json'), name, version)
-    const file = await resolveWithin(root, name, version, 'model.onnx')
-    const { size } = await stat(file)
+    const contract = await fileWithin(root, name, version, 'manifest.json')
+    const manifest = await readManifest(contract.file, name, version)
+    const { file, size } = await fileWithin(root, name, version, 'model.onnx')
     return { manifest, path: `${id}/model.onnx`, file, sizeBytes: size }
   } catch (error) {
     if (isModelError(error)) throw error
@@ -98,12 +114,19 @@ export async function readVersion(root: string, name: string, version: string): 
 }
 
 /**
- * All versions of a model, newest first.
- * @throws TF_ERR_MODEL_MANIFEST for one that is not in order: passing over it would serve an older version without a word.
+ * The versions of a model, newest first: those of these numbers, and others as far as they are in order. Without numbers all of
+ * them must be: passing over one would serve an older version without a word.
+ * @throws TF_ERR_MODEL_MANIFEST, TF_ERR_MODEL_PATH
  */
-export async function readVersions(root: string, name: string): Promise<ModelVersion[]> {
-  const versions = await modelVersions(root, name)
-  return Promise.all(versions.map(async (version) => readFiles(root, name, version)))
+export async function readVersions(root: string, name: string, needed?: readonly string[]): Promise<ModelVersion[]> {
+  const numbers = await modelVersions(root, name)
+  const versions = await Promise.all(
+    numbers.map(async (version) => {
+      const read = readFiles(root, name, version)
+      return needed === undefined || needed.includes(version) ? read : read.catch(() => undefined)
+    })
+  )
+  return versions.filter((version) => version !== undefined)
 }
 
 /**

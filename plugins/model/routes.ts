@@ -41,7 +41,9 @@ export function registerControl(fastify: FastifyInstance, registry: Registry, to
   void fastify.register(async (scope) => {
     // After a limiter, which works on requests as they come, so that guesses count; before the body is read.
     scope.addHook('preParsing', async ({ headers }) => {
-      if (timingSafeEqual(digest(headers.authorization ?? ''), expected)) return
+      // The scheme's name may be written in any case (RFC 9110, 11.1).
+      const given = (headers.authorization ?? '').replace(/^bearer /i, 'Bearer ')
+      if (timingSafeEqual(digest(given), expected)) return
       throw Object.assign(new TF_ERR_MODEL_UNAUTHORIZED(), { headers: { 'www-authenticate': 'Bearer' } })
     })
     // Whatever the service's own validator lets pass or changes: what would be ignored is refused.

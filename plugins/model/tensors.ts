@@ -136,13 +136,16 @@ export function signatureFault(
     tensors.map(({ name, type, shape }) => `${name} ${type}[${shape.join()}]`).join(', ') || 'none'
   for (const input of inputs) {
     const tensor = session.inputs.find(({ name }) => name === input.name)
-    const fault = tensor === undefined ? '' : inputFault(tensor, input)
+    const fault =
+      tensor === undefined
+        ? `: name it in the manifest's inputs, and what answers, of ${list(session.outputs)}, in its outputs`
+        : inputFault(tensor, input)
     const needed = `${TYPES[input.datatype]}[${input.shape.join()}]`
     if (fault !== undefined) return `needs the input ${input.name} ${needed}, has ${list(session.inputs)}${fault}`
   }
   for (const { name: wanted, column } of outputs) {
     const tensor = session.outputs.find(({ name }) => name === wanted)
-    const fault = tensor === undefined ? '' : outputFault(tensor, column)
+    const fault = tensor === undefined ? ": name it in the manifest's outputs" : outputFault(tensor, column)
     if (fault !== undefined) return `needs the output ${wanted} float32[-1,1], has ${list(session.outputs)}${fault}`
   }
   const unfed = session.inputs.find(({ name }) => inputs.every((input) => input.name !== name))

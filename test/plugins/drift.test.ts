@@ -151,17 +151,22 @@ t.test('another version starts anew, and late answers of the old one are not its
     manifestOf('1'),
     rowsOf(day(0), 300, () => 1)
   )
-  serve(manifestOf('2', { drift: { features: [bins], score: { ...bins, psi_limits: { date: 0.7, month: 0.2 } } } }))
+  const more = { drift: { features: [bins], score: { ...bins, psi_limits: { date: 0.7, month: 0.2 } } } }
+  serve(manifestOf('2', more))
   t.match(app.drift.report(), { samples: 0, score: { limit: 0.7 } })
   app.drift.observe(
     manifestOf('1'),
     rowsOf(day(0), 300, () => 1)
   )
   t.equal(app.drift.report().samples, 0)
-  app.drift.observe(manifestOf('2'), rowsOf(day(0), 300, balanced))
+  app.drift.observe(manifestOf('2', more), rowsOf(day(0), 300, balanced))
   t.match(app.drift.report(), { samples: 300, features: [{ psi: 0 }] })
+  serve(manifestOf('2', more))
+  t.match(app.drift.report(), { samples: 300 }, 'the same, read anew')
   serve(undefined)
   t.match(app.drift.report(), { samples: 300, features: [{ psi: 0 }] }, 'an unloaded model leaves its last report')
+  serve(manifestOf('2'))
+  t.match(app.drift.report(), { samples: 0, score: { limit: 0.5 } }, 'the same weights with other limits')
 })
 
 t.test('a model without a baseline has a range, and no index', async (t) => {

@@ -27,7 +27,7 @@ t.test('a prediction is explained by parts that add up to what the model answere
   const { contributions, base, margin, prob, features } = explained
   t.same(Object.keys(contributions), NAMES)
   const sum = Object.values(contributions).reduce((total, part) => total + part, base)
-  t.ok(Math.abs(sum - margin) < 1e-6, `${sum} and ${margin}`)
+  t.ok(Math.abs(sum - margin) < 1e-9, `${sum} and ${margin}`)
   t.ok(Math.abs(prob - 1 / (1 + Math.exp(-margin))) < 1e-7)
   const { manifest } = app.model.serving('outperform')
   const vector = Float32Array.from(NAMES, (name) => features[name]!)

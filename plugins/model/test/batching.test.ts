@@ -241,17 +241,82 @@ t.test('a full queue refuses, and says how long what waits will take', async (t)
     shut()
     const asked = [ask(1), ask(2), ask(3), ask(4)]
     const busy = { code: 'TF_ERR_MODEL_BUSY', statusCode: code }
-    await t.rejects(ask(5), { ...busy, headers: { 'retry-after': '50' } }, 'the run under way and those that wait')
+    await t.rejects(ask(5), { ...busy, headers: { 'retry-after': '40' } }, 'those that wait')
     seconds = 0
     open()
     await Promise.all(asked)
     shut()
     const again = [ask(1), ask(2), ask(3), ask(4)]
-    await t.rejects(ask(5), { ...busy, headers: { 'retry-after': '21' } }, 'they have become faster')
+    await t.rejects(ask(5), { ...busy, headers: { 'retry-after': '17' } }, 'they have become faster')
     open()
     await Promise.all(again)
     t.same(rejects, ['TF_ERR_MODEL_BUSY', 'TF_ERR_MODEL_BUSY'])
   }
+})
+
+t.test('a run that waits for a worker is none under way: it does not make the others shorter', async (t) => {
+  const own = fakeSession()
+  let free = Promise.resolve()
+  const work = Promise.withResolvers<void>()
+  let first = true
+  const { clock, ask } = gated(
+    { maxQueueSize: 10, maxBatchSize: 1 },
+    {
+      ...own,
+      // One worker: the next run asks for its rows when the one before has ended.
+      async run(next) {
+        const before = free
+        const { promise, resolve } = Promise.withResolvers<void>()
+        free = promise
+        await before
+        const scores = await own.run(next)
+        if (first) clock.time += 3000
+        else await work.promise
+        first = false
+        resolve()
+        return scores
+      }
+    }
+  )
+  await ask(0)
+  const asked = Array.from({ length: 10 }, async (_, i) => ask(i))
+  for (let i = 0; i < 5; i++) await turn()
+  const busy = { code: 'TF_ERR_MODEL_BUSY', headers: { 'retry-after': '30' } }
+  await t.rejects(ask(11), busy, 'one run under way, nine to come')
+  work.resolve()
+  await Promise.all(asked)
+})
+
+t.test('a runtime that is late with saying that it had nothing to do fails nobody', async (t) => {
+  const own = fakeSession()
+  const { ask, rejects } = gated(
+    {},
+    {
+      ...own,
+      async run(next) {
+        try {
+          return await own.run(next)
+        } catch (error) {
+          for (let i = 0; i < 3; i++) await turn()
+          throw error
+        }
+      }
+    }
+  )
+  for (let turns = 0; turns < 6; turns++) {
+    const left = new AbortController()
+    const given = t.rejects(ask(1, { signal: left.signal }), { code: 'TF_ERR_MODEL_ABORTED' })
+    left.abort()
+    await given
+    for (let i = 0; i < turns; i++) await turn()
+    t.ok((await ask(2)).probability)
+  }
+  t.same(new Set(rejects), new Set(['TF_ERR_MODEL_ABORTED']))
+})
+
+t.test('a deadline beyond the longest timer is none', async (t) => {
+  const app = await build(t, { openSession: async () => fakeSession(), maxQueueDelayMs: 20 })
+  for (const deadline of [Infinity, 2 ** 31]) t.ok(await app.model.predict('tiny', new Float32Array(2), { deadline }))
 })
 
 t.test('what waits when its version ends has its time, and is refused then', async (t) => {

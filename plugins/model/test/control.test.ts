@@ -137,6 +137,23 @@ t.test('a rollback goes to what was served before, and further', async (t) => {
   t.equal(version(), '4')
 })
 
+t.test('an unload is no step back, and versions that are gone are passed over', async (t) => {
+  const versions = ['1', '2', '3', '4'].map((number): Version => ['tiny', number, {}])
+  const { model, folder } = await serve(t, versions, { versionPolicy: { tiny: { pinned: '1' } } })
+  const back = async (): Promise<string> => (await model.rollback('tiny')).manifest.version
+  await model.load('tiny', '4')
+  await model.unload('tiny')
+  await model.load('tiny', '2')
+  t.equal(await back(), '4', 'was served before')
+  await model.unload('tiny')
+  await model.load('tiny', '4')
+  t.equal(await back(), '1', 'loading the same again is no step either')
+
+  for (const number of ['2', '3', '4', '2']) await model.load('tiny', number)
+  rmSync(join(folder, 'tiny/4'), { recursive: true })
+  t.equal(await back(), '3')
+})
+
 t.test('after a boot, a rollback goes to the newest version below that fits', async (t) => {
   const refuse = ({ version }: Manifest): string | undefined => (version === '2' ? 'is not wanted' : undefined)
   const versions: Version[] = ['1', '2', '3', '4', '5'].map((number) => ['tiny', number, {}])
@@ -189,6 +206,50 @@ t.test('policies: a pinned version, and a list that is served at once', async (t
     const options = { versionPolicy } as unknown as Partial<ModelOptions>
     await t.rejects(serve(t, versions, options), { code, message }, JSON.stringify(versionPolicy))
   }
+})
+
+t.test('a version that is asked for by its number does not depend on others, a newest one does', async (t) => {
+  const broken: Version[] = [...ONE_AND_TWO, ['tiny', '3', 'no JSON']]
+  const { model, folder, version } = await serve(t, broken, { versionPolicy: { tiny: { pinned: '1' } } })
+  t.equal(version(), '1')
+  t.same(
+    model.versions.map(({ path }) => path),
+    ['tiny/2/model.onnx', 'tiny/1/model.onnx']
+  )
+  writeVersion(folder, ['other', '1', {}])
+  writeVersion(folder, ['other', '2', 'no JSON'])
+  await t.rejects(model.load('other'), { code: 'TF_ERR_MODEL_MANIFEST' })
+  t.equal((await model.load('other', '1')).manifest.version, '1')
+  writeVersion(folder, ['constructor', '1', {}])
+  t.equal((await model.load('constructor')).manifest.name, 'constructor')
+})
+
+t.test('what waits for a version that is being replaced, or is not the first of a list, is in the depth', async (t) => {
+  const gate = Promise.withResolvers<void>()
+  let shut = false
+  const { model } = await serve(t, ONE_AND_TWO, {
+    versionPolicy: { tiny: { list: ['2', '1'] } },
+    async openSession() {
+      const session = fakeSession()
+      return {
+        ...session,
+        async run(next) {
+          if (shut) await gate.promise
+          return session.run(next)
+        }
+      }
+    }
+  })
+  shut = true
+  const waiting = ['1', '2', '2'].map(async (version) => model.predict('tiny', row, { version }))
+  t.equal(model.queueDepth('tiny'), 3)
+  const unloaded = model.unload('tiny')
+  await new Promise(setImmediate)
+  t.equal(model.queueDepth('tiny'), 3, 'they still wait')
+  gate.resolve()
+  await Promise.all([...waiting, unloaded])
+  t.equal(model.queueDepth('tiny'), 0)
+  t.equal(model.queueDepth('nobody'), 0)
 })
 
 t.test('one change of a model at a time, and none after the end', async (t) => {

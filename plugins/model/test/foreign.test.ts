@@ -124,11 +124,15 @@ t.test('what can not be served says what to change', async (t) => {
       { features: tiny.features, self_test: tiny.self_test, inputs: X },
       /float32\[-1,2\], has X float32\[-1,3\]: the manifest gives it 2 features$/
     ],
-    ['logistic', { outputs: SECOND }, /needs the input features float32\[-1,3\], has X float32\[-1,3\]$/],
+    [
+      'logistic',
+      { outputs: SECOND },
+      /has X float32\[-1,3\]: name it in the manifest's inputs, and what answers, of label int64.* probabilities float32.* in its outputs$/
+    ],
     [
       'logistic',
       { inputs: X },
-      /needs the output probability float32\[-1,1\], has label int64\[-1\], probabilities float32\[-1,2\]$/
+      /needs the output probability float32\[-1,1\], has label int64\[-1\], probabilities float32\[-1,2\]: name it in the manifest's outputs$/
     ],
     [
       'logistic',
@@ -157,7 +161,10 @@ t.test('sessions of other runtimes are held to the same', async (t) => {
     [{ inputs: [input, { ...input, name: 'more' }] }, 'has the input more, which no feature of the manifest goes into'],
     [{ outputs: [{ ...output, type: 'string' }, margin] }, ': it is text, name the output of the numbers'],
     [{ outputs: [{ ...output, shape: [] }, margin] }, ': it should have one value a row, or columns'],
-    [{ outputs: [output] }, 'needs the output margin float32[-1,1], has probability float32[-1,1]']
+    [
+      { outputs: [output] },
+      "needs the output margin float32[-1,1], has probability float32[-1,1]: name it in the manifest's outputs"
+    ]
   ]
   for (const [over, message] of cases) {
     let refused = ''
@@ -218,7 +225,7 @@ t.test('a model that answers other rows or columns than it has promised is refus
 
 t.test('a manifest that contradicts itself is refused', async (t) => {
   const cases: [change: object, message: string][] = [
-    [{ task: 'ranking' }, 'task: Expected union value'],
+    [{ task: 'ranking' }, 'task: must be one of classification, regression'],
     [{ outputs: { label: { name: 'label' } } }, 'outputs/label: Unexpected property'],
     [{ outputs: {} }, 'outputs: a classification needs probability'],
     [{ task: 'regression', outputs: SECOND }, 'outputs: a regression needs score'],

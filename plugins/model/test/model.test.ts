@@ -213,8 +213,8 @@ t.test('the input schema and the training range come from the manifest', async (
     description: 'First number',
     'x-quantiles': { p50: 0 }
   })
-  t.same(app.model.outOfRange('tiny', Float32Array.of(-3, 3)), [])
-  t.same(app.model.outOfRange('tiny', Float32Array.of(-3.1, 3.1)), ['a', 'b'])
+  t.same(app.model.outOfRange(app.model.serving('tiny').manifest, Float32Array.of(-3, 3)), [])
+  t.same(app.model.outOfRange(app.model.serving('tiny').manifest, Float32Array.of(-3.1, 3.1)), ['a', 'b'])
 })
 
 t.test('the session is warmed up and self-tested before anyone may ask, and released once on close', async (t) => {

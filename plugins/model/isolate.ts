@@ -24,7 +24,7 @@ interface Channel {
   onExit(listener: () => void): void
   /** A thread is not: to end one during a run ends the whole process. */
   killable: boolean
-  /** Kills a process; of a thread, only lets the service end without it. */
+  /** Kills a process; of a thread, only lets the service exit without it. */
   abandon(): void
 }
 
@@ -37,6 +37,15 @@ function crashed(): Error {
   return Object.assign(new TF_ERR_MODEL_CRASHED(), { headers: { 'retry-after': '1' } })
 }
 
+/**
+ * A thread in a run can't be ended: Node would wait for the run at the exit, however long it takes, and then abort. Nobody waits for
+ * a run that is given up.
+ */
+function exitAtOnce(): void {
+  process.stderr.write('A model is in a run that nobody waits for any more: the process is killed.\n')
+  process.kill(process.pid, 'SIGKILL')
+}
+
 function startThread(): Channel {
   const worker = new Worker(ENTRY)
   // What is thrown there ends it.
@@ -46,7 +55,10 @@ function startThread(): Channel {
     onAnswer: (listener) => void worker.on('message', listener),
     onExit: (listener) => void worker.once('exit', listener),
     killable: false,
-    abandon: () => worker.unref()
+    abandon() {
+      process.once('exit', exitAtOnce)
+      worker.once('exit', () => process.off('exit', exitAtOnce))
+    }
   }
 }
 

@@ -1,7 +1,7 @@
 /** The routes that change what is served: Triton's model repository extension, and a way back. */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { type TProperties, type TSchema, Type } from '@sinclair/typebox'
-import { Value } from '@sinclair/typebox/value'
+import { Value, type ValueError } from '@sinclair/typebox/value'
 import type { FastifyError, FastifyInstance, FastifySchema } from 'fastify'
 import { TF_ERR_MODEL_UNAUTHORIZED } from './errors.ts'
 import { ManifestSchema } from './manifest.ts'
@@ -28,6 +28,12 @@ function body(properties: TProperties): TSchema {
   return Type.Union([Type.Null(), Type.Object(properties, { additionalProperties: false })])
 }
 
+/** Of a body that is one, what is wrong in it. */
+function firstError(schema: TSchema, value: unknown): ValueError | undefined {
+  const [, object] = (schema['anyOf'] ?? []) as TSchema[]
+  return Value.Errors(value === null || object === undefined ? schema : object, value).First()
+}
+
 /** A route's schema, with what plugins that document routes read. */
 function documented(operationId: string, summary: string, success: TSchema, schema: FastifySchema): FastifySchema {
   const words = { tags: ['models'], operationId, summary }
@@ -48,8 +54,8 @@ export function registerControl(fastify: FastifyInstance, registry: Registry, to
     })
     // Whatever the service's own validator lets pass or changes: what would be ignored is refused.
     scope.setValidatorCompiler<TSchema>(({ schema }) => (value: unknown) => {
-      const first = Value.Errors(schema, value ?? null).First()
-      return first ? { error: new Error(`${first.path.slice(1)}: ${first.message}`) } : { value }
+      const first = firstError(schema, value ?? null)
+      return first ? { error: new Error(`${first.path.slice(1) || 'the body'}: ${first.message}`) } : { value }
     })
     // The protocol's shape of an error.
     scope.setErrorHandler<FastifyError & { headers?: Record<string, string> }>((error, request, reply) => {

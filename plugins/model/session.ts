@@ -112,6 +112,15 @@ async function step<T>(work: Promise<T>, wrap: (message: string) => Error): Prom
   })
 }
 
+/** Codes of requests; of a load they are the version's own fault. */
+const FAULTS = ['TF_ERR_MODEL_OUTPUT', 'TF_ERR_MODEL_INFERENCE', 'TF_ERR_MODEL_INPUT']
+
+/** Says of which version an error of the trial speaks. */
+function blame(id: string, error: unknown): unknown {
+  if (!isModelError(error) || !FAULTS.includes(error.code)) return error
+  return Object.assign(error, { statusCode: 422, message: `Model ${id}: ${error.message}` })
+}
+
 /** A session that has proven that it works, and the seconds that a run of 64 rows takes it. */
 export interface ProvenSession {
   session: ModelSession
@@ -137,6 +146,6 @@ export async function openProven(open: OpenSession, bytes: Uint8Array, manifest:
     return { session, seconds }
   } catch (error) {
     await session.release()
-    throw error
+    throw blame(id, error)
   }
 }

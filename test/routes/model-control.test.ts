@@ -1,6 +1,8 @@
 import { cp, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import t from 'tap'
+import t, { type Test } from 'tap'
+import { hangingRuntime } from '../../monitoring/drill/service.ts'
+import { type Manifest, type OpenSession, openOnnxSession } from '../../plugins/model/index.ts'
 import { build, fakeSource, scrape, waveCandles } from '../helper.ts'
 
 const MODEL_CONTROL_TOKEN = 'open sesame, my friend'
@@ -109,21 +111,93 @@ t.test('a swap under load fails no request of the service', async (t) => {
   t.equal((await scrape(app))[succeeded], 1)
 })
 
-t.test('what a version scored that took over meanwhile is not found after the rollback', async (t) => {
-  const MODEL_DIR = t.testdir({ outperform: {} })
-  const models = join(MODEL_DIR, 'outperform')
+/** A repository of two versions of the committed model, of which the second one knows nothing but zeros. */
+async function twoVersions(t: Test): Promise<string> {
+  const folder = t.testdir({ outperform: {} })
   for (const version of ['1', '2']) {
-    await cp(join(import.meta.dirname, '../../models/outperform/1'), join(models, version), { recursive: true })
-    const file = join(models, version, 'manifest.json')
-    await writeFile(file, JSON.stringify({ ...JSON.parse(await readFile(file, 'utf8')), version }))
+    const target = join(folder, 'outperform', version)
+    await cp(join(import.meta.dirname, '../../models/outperform/1'), target, { recursive: true })
+    const manifest = JSON.parse(await readFile(join(target, 'manifest.json'), 'utf8')) as Manifest
+    const quantiles = { p0_5: -1e-9, p50: 0, p99_5: 1e-9 }
+    const features = version === '1' ? manifest.features : manifest.features.map((each) => ({ ...each, quantiles }))
+    await writeFile(join(target, 'manifest.json'), JSON.stringify({ ...manifest, version, features }))
   }
+  return folder
+}
+
+t.test('a request is answered and judged by the version that scored it, whatever is served by then', async (t) => {
+  /** By session: what its runs wait for. */
+  const gates: PromiseWithResolvers<void>[] = []
+  let opened = 0
+  const openSession: OpenSession = async (bytes, tensors) => {
+    const session = await openOnnxSession(bytes, tensors)
+    const own = opened++
+    return {
+      ...session,
+      async run(next) {
+        await gates[own]?.promise
+        return session.run(next)
+      }
+    }
+  }
+  const app = await build(t, { MODEL_DIR: await twoVersions(t) }, { openSession })
+  const { manifest } = await app.model.load('outperform', '1')
+  const features = Object.fromEntries(manifest.features.map(({ name, quantiles }) => [name, quantiles.p50]))
+  const ask = async () => app.inject({ method: 'POST', url: '/predict_raw', payload: { features } })
+  const shut = (): PromiseWithResolvers<void> => (gates[opened - 1] = Promise.withResolvers<void>())
+
+  for (const change of [
+    async () => app.model.load('outperform', '2'),
+    async () => app.model.load('outperform', '1').then(async () => app.model.unload('outperform'))
+  ]) {
+    const { version } = app.model.serving('outperform').manifest
+    const gate = shut()
+    const asked = ask()
+    while (app.model.queueDepth('outperform') === 0) await new Promise(setImmediate)
+    const changed = change()
+    while (app.model.find('outperform')?.manifest.version === version) await new Promise(setImmediate)
+    gate.resolve()
+    const reply = await asked
+    t.equal(reply.statusCode, 200)
+    const { model, warnings } = reply.json()
+    t.equal(model.version, version)
+    t.equal(warnings.length > 0, version === '2')
+    await changed
+  }
+  t.equal((await ask()).statusCode, 503, 'it is unloaded')
+})
+
+t.test('a prediction that its client gave up is not scored', async (t) => {
+  const runtime = hangingRuntime(openOnnxSession)
+  const app = await build(t, {}, { openSession: runtime.open })
+  const address = await app.listen({ host: '127.0.0.1', port: 0 })
+  const { features } = app.model.serving('outperform').manifest
+  const body = JSON.stringify({ features: Object.fromEntries(features.map(({ name }) => [name, 0])) })
+  const before = (await scrape(app))['model_predictions_total{model_type="outperform"}']!
+  runtime.hang()
+  const left = new AbortController()
+  const headers = { 'content-type': 'application/json' }
+  const asked = fetch(`${address}/predict_raw`, { method: 'POST', headers, body, signal: left.signal })
+  const given = t.rejects(asked, { name: 'AbortError' })
+  while (app.model.queueDepth('outperform') === 0) await new Promise(setImmediate)
+  left.abort()
+  await given
+  while (app.model.queueDepth('outperform') > 0) await new Promise(setImmediate)
+  runtime.go()
+  t.match(await scrape(app), {
+    'model_rejects_total{model="outperform",reason="aborted"}': 1,
+    'model_predictions_total{model_type="outperform"}': before
+  })
+})
+
+t.test('what a version scored that took over meanwhile is not found after the rollback', async (t) => {
   const source = fakeSource({ A: waveCandles(), B: waveCandles(280) })
   let swap: (() => Promise<unknown>) | undefined
   const history: typeof source.history = async (...asked) => {
     await swap?.()
     return source.history(...asked)
   }
-  const app = await build(t, { MODEL_DIR }, { source: { ...source, history } })
+  const app = await build(t, { MODEL_DIR: await twoVersions(t) }, { source: { ...source, history } })
   const versionOf = async (url: string): Promise<string> => (await app.inject(url)).json().model.version
   for (const url of ['/ranking?country=Testland', '/predict_ticker/A']) {
     await app.model.load('outperform', '1')

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -297,6 +298,14 @@ t.test('a load that fails changes nothing, and each cause has its code', async (
       },
       undefined
     ],
+    [
+      'manifest',
+      (folder) => {
+        rmSync(join(folder, 'tiny/2/model.onnx'))
+        execFileSync('mkfifo', [join(folder, 'tiny/2/model.onnx')])
+      },
+      undefined
+    ],
     ['checksum', (folder) => writeFileSync(join(folder, 'tiny/2/model.onnx'), 'half a mod'), undefined],
     ['path', (folder, t) => moveOut(t, folder, 'tiny/2/model.onnx'), undefined],
     ['path', (folder, t) => moveOut(t, folder, 'tiny/2/manifest.json'), undefined],
@@ -323,7 +332,8 @@ t.test('a load that fails changes nothing, and each cause has its code', async (
       damage(folder, t)
       next = session
       const code = `TF_ERR_MODEL_${reason.toUpperCase()}`
-      await t.rejects(model.load('tiny', '2'), { code })
+      const wrong = { code, statusCode: reason === 'unknown' ? 404 : 422, message: /tiny\/2/ }
+      await t.rejects(model.load('tiny', '2'), wrong)
       t.match(reloads, [{ model: 'tiny', version: undefined, result: 'failure', reason }])
       t.equal(version(), '1')
       t.equal((await model.predict('tiny', row)).manifest.version, '1')

@@ -225,6 +225,8 @@ t.test('a model that answers other rows or columns than it has promised is refus
 
 t.test('a manifest that contradicts itself is refused', async (t) => {
   const cases: [change: object, message: string][] = [
+    [{ trained_at: 'yesterday' }, 'trained_at and window: "yesterday" is no date'],
+    [{ window: { from: '2020-01-01', to: 'soon' } }, 'trained_at and window: "soon" is no date'],
     [{ task: 'ranking' }, 'task: must be one of classification, regression'],
     [{ outputs: { label: { name: 'label' } } }, 'outputs/label: Unexpected property'],
     [{ outputs: {} }, 'outputs: a classification needs probability'],
@@ -311,6 +313,31 @@ t.test('the next version must answer what the one before did', async (t) => {
     code: 'TF_ERR_MODEL_REFUSED',
     message: 'Model foreign/2 has other features or answers than the one before'
   })
+})
+
+t.test('the inference protocol: versions of a list are asked in their own datatypes', async (t) => {
+  const [, double] = served.find(([file]) => file === 'gemm_double')!
+  const [, single] = served.find(([file]) => file === 'gemm')!
+  const app = await build(t, {
+    repository: repositoryOf(t, [
+      ['foreign', '1', manifestOf('gemm', single), readFileSync(join(folder, 'gemm.onnx'))],
+      ['foreign', '2', manifestOf('gemm_double', double), readFileSync(join(folder, 'gemm_double.onnx'))]
+    ]),
+    versionPolicy: { foreign: { list: ['1', '2'] } },
+    inferenceProtocol: { name: 'test', version: '1' }
+  })
+  for (const [version, datatype, status] of [
+    ['1', 'FP32', 200],
+    ['1', 'FP64', 400],
+    ['2', 'FP64', 200],
+    ['2', 'FP32', 400]
+  ] as const) {
+    const url = `/v2/models/foreign/versions/${version}`
+    const [input] = (await app.inject(url)).json().inputs
+    t.equal(input.datatype, version === '1' ? 'FP32' : 'FP64')
+    const payload = { inputs: [{ name: input.name, shape: [1, 3], data: [1, 2, 3], datatype }] }
+    t.equal((await app.inject({ method: 'POST', url: `${url}/infer`, payload })).statusCode, status, version + datatype)
+  }
 })
 
 t.test('the inference protocol: inputs by name, each with its datatype, and answers by what they mean', async (t) => {

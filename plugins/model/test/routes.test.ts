@@ -47,8 +47,15 @@ t.test('whoever has the token may look, load, unload and go back', async (t) => 
 
   t.match(await post('/models/tony/load'), { status: 404, body: { error: 'There is no model tony' } })
   t.match(await post('/models/..%2ftiny/load'), { status: 404 })
-  t.match(await post('/models/tiny/load', { parameters: { version: 2 } }), { status: 400 })
-  t.match(await post('/models/tiny/load', { config: '{}' }), { status: 400 })
+  for (const [body, error] of [
+    [{ parameters: { version: 2 } }, 'parameters/version: Expected string'],
+    [{ parameters: { version: '01' } }, "parameters/version: Expected string to match '^[1-9][0-9]{0,8}$'"],
+    [{ config: '{}' }, 'config: Unexpected property'],
+    [[], 'the body: Expected object']
+  ] as const) {
+    t.match(await post('/models/tiny/load', body), { status: 400, body: { error } })
+  }
+  t.match(await post('/index', {}, { authorization: `bearer ${token}` }), { status: 200 })
 
   const others: Record<string, string>[] = [{}, { authorization: token }, { authorization: `${authorization}.` }]
   for (const headers of others) {

@@ -1,5 +1,5 @@
 /** Where models run, with real threads and processes: what a slow, a hanging and a dying model does to the service. */
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -191,6 +191,28 @@ t.test('nobody waits for ever for a thread that ends', async (t) => {
   await t.rejects(ask(session, 3000), { code: 'TF_ERR_MODEL_DEADLINE' })
   await session.release()
   // Its run goes on, and must have ended before this process does: the tests below take longer.
+})
+
+t.test('a service exits without a thread that is late, or ends well when its run has ended', async (t) => {
+  const folder = repositoryOf(t, [slow('1')])
+  const script = `
+    import { openPool } from '${new URL('../pool.ts', import.meta.url).href}'
+    import { tensorsOf } from '${new URL('../tensors.ts', import.meta.url).href}'
+    import { readFileSync } from 'node:fs'
+    const manifest = JSON.parse(readFileSync('${join(folder, 'tiny/1/manifest.json')}'))
+    const bytes = readFileSync('${join(folder, 'tiny/1/model.onnx')}')
+    const options = { kind: 'thread', workers: 1, timeout: 20, startTimeout: 20000, endTimeout: 20 }
+    const session = await openPool(bytes, tensorsOf(manifest), options)
+    const rows = { features: Float32Array.of(Number(process.argv[2]), 0), rows: 1 }
+    await session.run(() => rows).catch(({ code }) => console.log(code))
+    await session.release()
+    if (process.argv[3] === 'exit') process.exit(3)`
+  const file = join(folder, 'service.mjs')
+  writeFileSync(file, script)
+  const run = (...args: string[]) => spawnSync(process.execPath, [file, ...args], { encoding: 'utf8', timeout: 60_000 })
+  const late = run('9000', 'exit')
+  t.match(late, { signal: 'SIGKILL', stdout: 'TF_ERR_MODEL_DEADLINE\n', stderr: /^A model is in a run/ })
+  t.match(run('2500'), { status: 0, stdout: 'TF_ERR_MODEL_DEADLINE\n', stderr: '' })
 })
 
 t.test('a process that dies while another run waits for it is replaced by that one', async (t) => {

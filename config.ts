@@ -112,7 +112,7 @@ export const ConfigSchema = Type.Object(
       default: 1,
       minimum: 0,
       maximum: 4_294_967_295,
-      description: 'Which simulated market; the same seed gives the same prices.'
+      description: 'Which simulated market; the same seed gives the same prices for the same day.'
     }),
     MODEL_DIR: Type.String({ default: 'models', minLength: 1, description: 'The model repository.' }),
     ALLOW_SIMULATED_MODEL: Type.Boolean({

@@ -25,6 +25,7 @@ interface Setting {
   enum?: string[]
   minimum?: number
   maximum?: number
+  minLength?: number
 }
 
 const settings = Object.entries(ConfigSchema.properties as Record<string, Setting>)
@@ -34,8 +35,9 @@ function shown(value: unknown = ''): string {
   return Array.isArray(value) ? value.join(',') : `${value as string | number | boolean}`
 }
 
-function bounds({ type, enum: values, minimum, maximum }: Setting): string {
+function bounds({ type, enum: values, minimum, maximum, minLength = 1 }: Setting): string {
   if (values) return values.join(', ')
+  if (minLength > 1) return `${minLength} characters or more`
   if (type === 'integer') return `${minimum} to ${maximum}`
   return type === 'boolean' ? 'true, false, 1, 0' : ''
 }

@@ -3,6 +3,7 @@
  * compose.yaml mounts; only the addresses in it are replaced. Data lives in a temporary folder. Ctrl-C stops everything.
  */
 import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { accessSync, constants } from 'node:fs'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
@@ -236,6 +237,17 @@ export async function startStack({ ports, env = {}, onLine, patience, ...options
   return { ...urls, ended: Promise.race(running.map(async ({ exited }) => exited)), close }
 }
 
+/** @throws if a port can't be listened on, with the option that chooses another one */
+async function checkPorts(ports: Record<string, number>): Promise<void> {
+  for (const [option, port] of Object.entries(ports)) {
+    const server = createServer().listen(port, '127.0.0.1')
+    await once(server, 'listening').catch((error: NodeJS.ErrnoException) => {
+      throw new Error(`Port ${port} is not free (${error.code}): --${option} N chooses another one`)
+    })
+    await new Promise((resolve) => server.close(resolve))
+  }
+}
+
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
@@ -260,12 +272,15 @@ async function main(): Promise<void> {
 `)
     return
   }
+  const ports: Ports = {
+    api: Number(values.port),
+    prometheus: Number(values['prometheus-port']),
+    alertmanager: Number(values['alertmanager-port'])
+  }
+  // Before anything starts: whoever else listens there might answer for the service.
+  await checkPorts({ port: ports.api, 'prometheus-port': ports.prometheus, 'alertmanager-port': ports.alertmanager })
   const stack = await startStack({
-    ports: {
-      api: Number(values.port),
-      prometheus: Number(values['prometheus-port']),
-      alertmanager: Number(values['alertmanager-port'])
-    },
+    ports,
     prometheus: values.prometheus,
     ...(values.alertmanager !== undefined && { alertmanager: values.alertmanager }),
     onLine: (name, line) => values.verbose && process.stdout.write(`${name.padEnd(12)} ${line}\n`)
@@ -279,7 +294,8 @@ async function main(): Promise<void> {
   Targets        ${stack.prometheus}/targets
   Alertmanager   ${stack.alertmanager}
 
-  Grafana with the dashboard comes with Docker: docker compose up -d. Ctrl-C stops everything.
+  Grafana with the dashboard comes with Docker: docker compose up -d prometheus grafana
+  Ctrl-C stops everything.
 `)
   const stopped = new Promise<undefined>((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve(undefined))
@@ -290,4 +306,9 @@ async function main(): Promise<void> {
   process.exitCode = reason === undefined ? 0 : 1
 }
 
-if (process.argv[1] === import.meta.filename) await main()
+if (process.argv[1] === import.meta.filename) {
+  await main().catch((error: Error) => {
+    process.stderr.write(`${error.message}\n`)
+    process.exitCode = 1
+  })
+}

@@ -13,6 +13,14 @@ t.test("README.md quotes real replies and today's settings (else: npm run docs)"
   t.ok(readme.includes(settingsTable()))
 })
 
+t.test('the table of settings says how long a token must be', (t) => {
+  for (const name of ['MODEL_CONTROL_TOKEN', 'METRICS_TOKEN']) {
+    t.ok(settingsTable().includes(`| \`${name}\` |  | 16 characters or more |`), name)
+  }
+  t.notMatch(settingsTable(), '| 1 characters')
+  t.end()
+})
+
 t.test('an example that has gone stale is found', async (t) => {
   const stale = '```sh\ncurl localhost:8000/health/live\n```\n\n```json\n{}\n```\n'
   t.equal(await renderReadme(stale), stale.replace('{}', '{ "status": "live" }'))

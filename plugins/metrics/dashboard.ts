@@ -7,6 +7,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { gzipSync } from 'node:zlib'
 import type { FastifyInstance, FastifyReply, FastifyRequest, FastifySchema, onRequestHookHandler } from 'fastify'
 import type { Registry } from 'prom-client'
+import { checkDashboard } from './dashboard-options.ts'
 import { TF_ERR_METRICS_OPTIONS } from './errors.ts'
 import { acceptsGzip } from './format.ts'
 import { type Row, defaultRows, metricsOfQuery } from './panels.ts'
@@ -161,6 +162,7 @@ export function registerDashboard(
   guard: onRequestHookHandler,
   given: DashboardOptions
 ): void {
+  checkDashboard(given)
   const options = { ...DEFAULTS, rows: availableRows(registry), ...given }
   const { url, notice, rows } = options
   if (!/^\/.*[^/]$/.test(url)) throw new TF_ERR_METRICS_OPTIONS('dashboard.url: Expected a path')

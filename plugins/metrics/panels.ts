@@ -1,23 +1,29 @@
 /** What a panel is: questions to metrics as data, which the dashboard answers by itself and others may print as PromQL. */
 
-/** How values are printed. */
-export type Unit =
-  | 'per second'
-  | 'per minute'
-  | 'bytes per second'
-  | 'seconds'
-  | 'bytes'
-  | 'ratio'
-  /** A plain number. */
-  | 'count'
-  /** 1 or 0, named by `states`. */
-  | 'state'
+/** How values are printed. `count`: as a plain number; `state`: 1 or 0, named by `states`. */
+export const UNITS = [
+  'per second',
+  'per minute',
+  'bytes per second',
+  'seconds',
+  'bytes',
+  'ratio',
+  'count',
+  'state'
+] as const
+export type Unit = (typeof UNITS)[number]
+
+/** How a panel draws. */
+export const SHOWS = ['lines', 'stacked', 'number', 'gauge', 'heatmap'] as const
+
+/** Colours of thresholds. */
+export const COLOURS = ['green', 'amber', 'red', 'blue'] as const
 
 /** Where a value begins to mean something. */
 export interface Threshold {
   /** From this value on. */
   from: number
-  colour: 'green' | 'amber' | 'red' | 'blue'
+  colour: (typeof COLOURS)[number]
 }
 
 /** A label's value: exactly, by a pattern that must match all of it, or by one that must not. */
@@ -66,7 +72,7 @@ export interface Panel<Q extends PanelQuery = PanelQuery> {
   /** What it shows, and what to think of it. */
   description: string
   unit: Unit
-  show: 'lines' | 'stacked' | 'number' | 'gauge' | 'heatmap'
+  show: (typeof SHOWS)[number]
   queries: readonly Q[]
   /** Ascending; the first is the base, for all values below it too. Without thresholds the colours mean series. */
   thresholds?: readonly Threshold[]

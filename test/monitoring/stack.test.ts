@@ -103,6 +103,9 @@ t.test('the command prints where everything is, and Ctrl-C stops it all', async 
     /Ctrl-C/
   )
   for (const port of [api, prometheus, alertmanager]) t.match(printed, `http://127.0.0.1:${port}`)
+  const guide = await readFile(join(monitoring, '../docs/monitoring.md'), 'utf8')
+  const [docker] = /docker compose up [\w -]+/.exec(printed)!
+  t.ok(guide.includes(`\n${docker}\n`), `${docker}: as in the guide`)
   t.match(printed, /^prometheus +.*Server is ready to receive web requests/m, 'and what they say, if asked for')
   t.equal((await fetch(`http://127.0.0.1:${api}/health/ready`)).status, 200)
   child.kill('SIGINT')
@@ -141,6 +144,35 @@ t.test('when one does not get ready in time, all are stopped', async (t) => {
   })
   await t.rejects(fetch(`http://127.0.0.1:${api}`))
   t.same(await leftovers(), [])
+})
+
+t.test('a port that is taken is named, in one line, with the option that chooses another', async (t) => {
+  const busy = createServer().listen(0, '127.0.0.1')
+  await once(busy, 'listening')
+  t.teardown(() => busy.close())
+  const { port } = busy.address() as { port: number }
+  const free = (await freePorts(3)).map(String)
+  const program = await standIn(t)
+  const options = ['--port', '--prometheus-port', '--alertmanager-port']
+  for (const option of options) {
+    const ports = options.flatMap((other, i) => [other, other === option ? String(port) : free[i]!])
+    const { child, printed } = await command(
+      t,
+      [...ports, '--prometheus', program, '--alertmanager', program],
+      /Ctrl-C/
+    )
+    t.equal(printed, `Port ${port} is not free (EADDRINUSE): ${option} N chooses another one\n`)
+    t.equal(child.exitCode, 1)
+  }
+  t.same(await leftovers(), [])
+})
+
+t.test('the command says in one line which program is missing', async (t) => {
+  const [api, prometheus, alertmanager] = (await freePorts(3)).map(String) as [string, string, string]
+  const ports = ['--port', api, '--prometheus-port', prometheus, '--alertmanager-port', alertmanager]
+  const { child, printed } = await command(t, [...ports, '--prometheus', 'no-such-program'], /never/)
+  t.match(printed, /^Prometheus and Alertmanager are needed: [^\n]+\n$/)
+  t.equal(child.exitCode, 1)
 })
 
 t.test('when one ends, all end', async (t) => {

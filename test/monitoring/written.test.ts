@@ -1,8 +1,12 @@
 /** After one pass over all routes every metric of the monitoring guide has been written, by real work. */
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import t from 'tap'
 import { build, scrape } from '../helper.ts'
 import { startStub } from '../sources/stub.ts'
 import { languageModel } from '../stack/traffic.ts'
+
+const DOCUMENT = join(import.meta.dirname, '../../docs/monitoring.md')
 
 /** Each metric of the guide, as the sample that grows with its events (of a gauge: the gauge), and how much the pass below must make of it at least. */
 const GUIDE = {
@@ -62,4 +66,10 @@ t.test('every metric of the guide is written by one pass over all routes', async
     Object.entries(after).some(([sample, value]) => sample.startsWith('system_info{') && value === 1),
     'system_info'
   )
+  const [, said = ''] = /The service has about ([\d,]+),/.exec(await readFile(DOCUMENT, 'utf8')) ?? []
+  const series = Number(said.replaceAll(',', ''))
+  for (const samples of [before, after]) {
+    const count = Object.keys(samples).length
+    t.ok(Math.abs(count / series - 1) < 0.1, `${count} series, docs/monitoring.md says about ${said}`)
+  }
 })

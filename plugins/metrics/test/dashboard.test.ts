@@ -6,7 +6,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { gunzipSync } from 'node:zlib'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
-import metricsPlugin, { type MetricsOptions } from '../index.ts'
+import metricsPlugin, { type MetricsOptions, type PanelQuery } from '../index.ts'
 import { type SeriesData, TICK } from '../ring.ts'
 
 interface Reply {
@@ -233,6 +233,78 @@ t.test("a url that is none, and a panel that can't be drawn, stop the boot", asy
     code: 'TF_ERR_METRICS_DASHBOARD',
     message: 'The panel "Sizes" can\'t be drawn: http_requests_total is not a histogram'
   })
+})
+
+t.test('whatever is wrong with the dashboard stops the boot, and is named with its place', async (t) => {
+  const query = { kind: 'rate', metric: 'http_requests_total' }
+  const panel = { title: 'Requests', description: 'R.', unit: 'per second', show: 'lines', queries: [query] }
+  const withPanel = (more: object): object => ({ rows: [{ title: 'Row', panels: [panel, { ...panel, ...more }] }] })
+  const asking = (more: object): object => withPanel({ queries: [query, { ...query, ...more }] })
+  const there = 'rows.0.panels.1'
+  for (const [dashboard, message] of [
+    ['yes', ': Expected object'],
+    [null, ': Expected object'],
+    [{ titel: 'T' }, '.titel: Unexpected property'],
+    [{ title: 1 }, '.title: Expected string'],
+    [{ notice: 'N.' }, '.notice: Expected function'],
+    [{ links: { a: 1 } }, '.links.a: Expected string'],
+    [{ rows: {} }, '.rows: Expected array'],
+    [{ rows: [{ title: 'Row' }] }, '.rows.0.panels: Expected required property'],
+    [{ rows: [{ title: 'Row', panels: [], fold: true }] }, '.rows.0.fold: Unexpected property'],
+    [
+      withPanel({ unit: 'second' }),
+      `.${there}.unit: Expected per second, per minute, bytes per second, seconds, bytes, ratio, count, state`
+    ],
+    [withPanel({ show: 'line' }), `.${there}.show: Expected lines, stacked, number, gauge, heatmap`],
+    [withPanel({ color: 'red' }), `.${there}.color: Unexpected property`],
+    [withPanel({ description: undefined }), `.${there}.description: Expected string`],
+    [
+      withPanel({ thresholds: [{ from: 0, colour: 'yellow' }] }),
+      `.${there}.thresholds.0.colour: Expected green, amber, red, blue`
+    ],
+    [withPanel({ states: ['off'] }), `.${there}.states: Expected tuple to have 2 elements`],
+    [
+      asking({ kind: 'sum' }),
+      `.${there}.queries.1.kind: Expected rate, quantile, mean, ratio, value, share, age, heatmap`
+    ],
+    [asking({ per: 'hour' }), `.${there}.queries.1.per: Expected second, minute`],
+    [asking({ legends: 'L' }), `.${there}.queries.1.legends: Unexpected property`],
+    [
+      asking({ kind: 'quantile', quantile: 95 }),
+      `.${there}.queries.1.quantile: Expected number to be less or equal to 1`
+    ],
+    [asking({ kind: 'share', of: 'a', over: 'sum' }), `.${there}.queries.1.over: Expected min, max`],
+    [
+      asking({ where: { status: 500 } }),
+      `.${there}.queries.1.where.status: Expected a text, a pattern or { not: pattern }`
+    ]
+  ] as [never, string][]) {
+    const app = Fastify()
+    t.teardown(() => app.close())
+    await t.rejects(
+      async () => app.register(metricsPlugin, { dashboard }),
+      { code: 'TF_ERR_METRICS_OPTIONS', message: `Invalid metrics options, dashboard${message}` },
+      message
+    )
+  }
+})
+
+t.test('every field of a panel and every kind of question is taken', async (t) => {
+  const [selector, where] = [{ metric: 'm' }, { a: 'x', b: /x/, c: { not: /x/i } }]
+  const queries: PanelQuery[] = [
+    { kind: 'rate', ...selector, where, by: ['a'], per: 'minute', legend: 'L' },
+    { kind: 'quantile', ...selector, quantile: 0.5 },
+    { kind: 'mean', ...selector },
+    { kind: 'ratio', part: [{ ...selector, where, upTo: 1 }], whole: [selector], times: 2, window: '1h' },
+    { kind: 'value', ...selector, over: 'sum' },
+    { kind: 'share', ...selector, of: 'n', over: 'max' },
+    { kind: 'age', ...selector },
+    { kind: 'heatmap', ...selector, where }
+  ]
+  const panel = { title: 'T', description: '', unit: 'state', show: 'number', queries } as const
+  const all = { ...panel, thresholds: [{ from: 0, colour: 'blue' }], states: ['no', 'yes'], idle: 'none' } as const
+  await build(t, { dashboard: { rows: [{ title: 'Row', folded: true, panels: [panel, all] }], links: {} } })
+  t.pass('registered')
 })
 
 t.test('a reading that fails is logged, and the next one may work', async (t) => {

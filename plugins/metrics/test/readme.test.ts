@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import t from 'tap'
 import type { MetricSpec } from '../catalogue.ts'
 import * as plugin from '../index.ts'
+import { COLOURS, SHOWS, UNITS } from '../panels.ts'
 
 const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8').split('\n')
 
@@ -22,6 +23,12 @@ t.test('the README lists every metric of the plugin with its type, labels and bu
     const labels = Object.keys(spec.labels ?? {}).map((label) => `\`${label}\``)
     const cells = [`\`${name}\``, spec.type, labels.join(', '), 'buckets' in spec ? spec.buckets.join(', ') : '']
     t.equal(row(name), `| ${cells.join(' | ')} |`.replaceAll('  ', ' '))
+  }
+})
+
+t.test('the README lists every unit, way to draw and colour of a panel', async (t) => {
+  for (const [field, values] of Object.entries({ unit: UNITS, show: SHOWS, thresholds: COLOURS })) {
+    for (const value of values) t.ok(row(field).includes(`\`${value}\``), `${field}: ${value}`)
   }
 })
 

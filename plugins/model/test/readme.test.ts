@@ -16,6 +16,8 @@ t.test('the README lists every option with its default and description', async (
     const value = (JSON.stringify(option.default) ?? fallback).replaceAll('"', '')
     t.ok(row(name).includes(`| ${value} |`), `${name}: ${value}`)
     t.ok(row(name).includes(String(option.description)), `${name}: ${option.description}`)
+    const { minLength = 1 } = option as { minLength?: number }
+    if (minLength > 1) t.ok(row(name).endsWith(` ${minLength} characters or more |`), `${name}: ${minLength}`)
   }
 })
 

@@ -152,6 +152,7 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
   })
   await app.register(model, {
     repository: config.MODEL_DIR,
+    ...(config.MODEL_VERSION !== undefined && { versionPolicy: { [RANKING_MODEL]: { pinned: config.MODEL_VERSION } } }),
     refuse: (manifest) => refusal(manifest, source, config),
     advice: 'Train one: npm run train -- --data DIR --out models; or set ALLOW_SIMULATED_MODEL=1.',
     ...(config.MODEL_CONTROL_TOKEN !== undefined && { token: config.MODEL_CONTROL_TOKEN }),
@@ -211,6 +212,7 @@ function refusal(manifest: Manifest, source: MarketSource, config: Config): stri
   if (names.join() !== FEATURES.map(({ name }) => name).join()) return 'has other features than this service computes'
   const roles = tensorsOf(manifest).outputs.map(({ role }) => role)
   if (!roles.includes('probability')) return 'answers no probability'
+  if (manifest.horizon_days === undefined || manifest.source === undefined) return 'says no horizon_days, or no source'
   if (manifest.source === source.kind) return undefined
   if (source.kind === 'historical' && config.ALLOW_SIMULATED_MODEL) return undefined
   return `was trained on ${manifest.source} prices, and MARKET_SOURCE=${source.name} has ${source.kind} ones`

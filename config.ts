@@ -115,6 +115,13 @@ export const ConfigSchema = Type.Object(
       description: 'Which simulated market; the same seed gives the same prices for the same day.'
     }),
     MODEL_DIR: Type.String({ default: 'models', minLength: 1, description: 'The model repository.' }),
+    MODEL_VERSION: Type.Optional(
+      Type.String({
+        pattern: '^[1-9][0-9]{0,8}$',
+        description:
+          'Number of the version that is served from the start, so that a rollback outlasts a restart; without one the newest that fits the prices.'
+      })
+    ),
     ALLOW_SIMULATED_MODEL: Type.Boolean({
       default: false,
       description: 'Let a model trained on the simulator score real prices; every reply then carries a warning.'

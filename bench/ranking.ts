@@ -84,7 +84,7 @@ function compare(series: Float64Array): void {
   }
 }
 
-function simulatedOnly({ source }: { source: string }): string | undefined {
+function simulatedOnly({ source }: { source?: string }): string | undefined {
   return source === 'simulated' ? undefined : 'is not the model of the simulated market'
 }
 

@@ -242,7 +242,8 @@ export function createMeters(metrics: Metrics): Meters {
         for (const model_type of MODEL_TYPES) {
           const manifest = app.model.find(model_type)?.manifest
           if (manifest === undefined) continue
-          m.model_info.labels({ model_type, version: manifest.version, source: manifest.source }).set(1)
+          // A model of unknown source is refused.
+          m.model_info.labels({ model_type, version: manifest.version, source: manifest.source! }).set(1)
         }
       })
       m.model_info.collect()

@@ -270,7 +270,7 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
     const parts = model.explain(manifest, vector)
     if (parts === undefined) throw new TF_ERR_RANKING_NOT_EXPLAINABLE()
     const { contributions, base, margin } = parts
-    return { contributions, base, margin, skill: manifest.metrics, note: NOTE }
+    return { contributions, base, margin, skill: manifest.metrics ?? {}, note: NOTE }
   }
 
   async function predict(
@@ -336,7 +336,8 @@ function fileOf({ manifest: { version, sha256 } }: ModelVersion): string {
 }
 
 function describe({ name, version, label, horizon_days, trained_at, source }: Manifest): Static<typeof ModelReference> {
-  return { name, version, label, horizon_days, trained_at, source }
+  // A model without these two is refused.
+  return { name, version, label, horizon_days: horizon_days!, trained_at, source: source! }
 }
 
 function lastPrices({ close, adjClose, dates }: Candles): Pick<ScoredRow, 'price' | 'asOf' | 'sparkline'> {

@@ -11,12 +11,12 @@ const ModelVersion = Type.Object({
   version: Type.String(),
   model_type: Type.String(),
   label: Type.String(),
-  horizon_days: Type.Integer(),
-  source: Type.String(),
+  horizon_days: Type.Optional(Type.Integer()),
+  source: Type.Optional(Type.String()),
   trained_at: Type.String(),
-  window: Type.Object({ from: Type.String(), to: Type.String() }),
+  window: Type.Optional(Type.Object({ from: Type.String(), to: Type.String() })),
   features: Type.Array(Type.Object({ name: Type.String(), description: Type.String(), unit: Type.String() })),
-  metrics: Type.Record(Type.String(), Type.Unknown(), { description: 'Purged walk-forward figures.' }),
+  metrics: Type.Optional(Type.Record(Type.String(), Type.Unknown(), { description: 'Purged walk-forward figures.' })),
   sha256: Type.String()
 })
 

@@ -181,6 +181,12 @@ t.test('a model may be without log-odds, but not without probabilities', async (
     code: 'TF_ERR_MODEL_NONE_FITS',
     message: /version 1 answers no probability/
   })
+  for (const unsaid of ['source', 'horizon_days']) {
+    await t.rejects(build(t, { MODEL_DIR: folderWith({ [unsaid]: undefined }) }), {
+      code: 'TF_ERR_MODEL_NONE_FITS',
+      message: /version 1 says no horizon_days, or no source/
+    })
+  }
 })
 
 t.test('a folder that is not there stops the boot', async (t) => {

@@ -93,13 +93,7 @@ export const ManifestSchema = Type.Object({
     description: 'The columns of the input, in order.'
   }),
   label: Type.String({ description: 'What the probability is a probability of, or what the score is.' }),
-  horizon_days: Type.Integer({ minimum: 1, description: 'Trading days ahead.' }),
-  trained_at: Type.String(),
-  window: Type.Object({ from: Type.String(), to: Type.String() }),
-  source: Type.Union([Type.Literal('simulated'), Type.Literal('historical')]),
-  universe: Type.Unknown({ description: 'What it was trained on.' }),
-  calibration: Type.Record(Type.String(), Type.Unknown()),
-  metrics: Type.Record(Type.String(), Type.Unknown(), { description: 'Purged walk-forward figures.' }),
+  trained_at: Type.String({ description: 'A date and time.' }),
   sha256: Type.String({ pattern: '^[0-9a-f]{64}$' }),
   self_test: Type.Array(
     Type.Object({
@@ -108,6 +102,18 @@ export const ManifestSchema = Type.Object({
       score: Type.Optional(Finite)
     }),
     { minItems: 1 }
+  ),
+  horizon_days: Type.Optional(Type.Integer({ minimum: 1, description: 'Trading days ahead, if it is a forecast.' })),
+  window: Type.Optional(
+    Type.Object({ from: Type.String(), to: Type.String() }, { description: 'The time that it learned from.' })
+  ),
+  source: Type.Optional(
+    Type.Union([Type.Literal('simulated'), Type.Literal('historical')], { description: 'Of what it learned from.' })
+  ),
+  universe: Type.Optional(Type.Unknown({ description: 'What it was trained on.' })),
+  calibration: Type.Optional(Type.Record(Type.String(), Type.Unknown(), { description: 'Of its probabilities.' })),
+  metrics: Type.Optional(
+    Type.Record(Type.String(), Type.Unknown(), { description: 'What it is worth, by data that it did not learn from.' })
   ),
   linear: Type.Optional(LinearSchema),
   drift: Type.Optional(DriftSchema),
@@ -125,7 +131,8 @@ function binsFault({ edges, shares }: Bins): string | undefined {
 
 /** What a manifest that keeps to the schema contradicts itself in: lists that do not fit each other. undefined: nothing. */
 export function contradiction({ features, linear, drift, trained_at, window }: Manifest): string | undefined {
-  const date = [trained_at, window.from, window.to].find((text) => Number.isNaN(Date.parse(text)))
+  const dates = [trained_at, ...(window ? [window.from, window.to] : [])]
+  const date = dates.find((text) => Number.isNaN(Date.parse(text)))
   if (date !== undefined) return `trained_at and window: ${JSON.stringify(date)} is no date`
   if (new Set(features.map(({ name }) => name)).size !== features.length) return 'two features have one name'
   for (const list of ['means', 'scales', 'weights'] as const) {

@@ -59,7 +59,7 @@ export function tensorsOf({ features, task = 'classification', inputs, outputs }
 
 /** What a manifest says of tensors that can't be: undefined, nothing. */
 export function tensorsContradiction(manifest: Manifest): string | undefined {
-  const { features, task = 'classification', inputs = [], calibration, linear, self_test: tests } = manifest
+  const { features, task = 'classification', inputs = [], calibration = {}, linear, self_test: tests } = manifest
   const roles = tensorsOf(manifest).outputs.map(({ role }) => role)
   const [needed, foreign] =
     task === 'regression' ? (['score', 'probability'] as const) : (['probability', 'score'] as const)
@@ -68,7 +68,7 @@ export function tensorsContradiction(manifest: Manifest): string | undefined {
   if (task === 'regression' && (roles.includes('margin') || linear !== undefined))
     return `${linear === undefined ? 'outputs/margin' : 'linear'}: is not for a regression`
   if (task === 'regression' && Object.keys(calibration).length > 0)
-    return 'calibration: a regression has no probability to calibrate, give {}'
+    return 'calibration: a regression has no probability to calibrate, leave it out'
   if (linear !== undefined && !roles.includes('margin')) return 'linear: needs the output margin'
   const untold = tests.findIndex((test) => test[needed] === undefined)
   if (untold !== -1) return `self_test/${untold}/${needed}: is missing`

@@ -167,6 +167,19 @@ t.test('a request is answered and judged by the version that scored it, whatever
   t.equal((await ask()).statusCode, 503, 'it is unloaded')
 })
 
+t.test('a version may be pinned by its number', async (t) => {
+  const MODEL_DIR = await twoVersions(t)
+  const app = await build(t, { MODEL_DIR, MODEL_VERSION: '1' })
+  t.equal((await app.inject('/models')).json().current_model, 'outperform/1')
+  t.equal((await app.model.load('outperform', '2')).manifest.version, '2', 'who asks for another one gets it')
+  t.equal((await app.model.load('outperform')).manifest.version, '1')
+  await t.rejects(build(t, { MODEL_DIR, MODEL_VERSION: '7' }), { code: 'TF_ERR_MODEL_UNKNOWN' })
+  await t.rejects(build(t, { MODEL_VERSION: '2' }), {
+    code: 'TF_ERR_MODEL_REFUSED',
+    message: /outperform\/2 was trained on historical prices/
+  })
+})
+
 t.test('a prediction that its client gave up is not scored', async (t) => {
   const runtime = hangingRuntime(openOnnxSession)
   const app = await build(t, {}, { openSession: runtime.open })

@@ -238,7 +238,7 @@ t.test('a manifest that contradicts itself is refused', async (t) => {
     [{ outputs: SECOND, linear }, 'linear: needs the output margin'],
     [
       { ...SCORE, calibration: { method: 'platt' } },
-      'calibration: a regression has no probability to calibrate, give {}'
+      'calibration: a regression has no probability to calibrate, leave it out'
     ],
     [{ ...SCORE, self_test: [{ features: { a: 1, b: 1 }, probability: 0.5 }] }, 'self_test/0/score: is missing'],
     [{ self_test: [{ features: { a: 1, b: 1 }, score: 0.5 }] }, 'self_test/0/probability: is missing'],

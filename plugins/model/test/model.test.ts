@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import Fastify from 'fastify'
 import t from 'tap'
-import modelPlugin, { type Manifest, type ModelOptions, type ModelSession, type Run } from '../index.ts'
+import modelPlugin, { type Manifest, ManifestSchema, type ModelOptions, type ModelSession, type Run } from '../index.ts'
 import { signatureOf } from '../onnx.ts'
 import { type Version, build, fakeSession, repository, repositoryOf, sigmoid, tiny } from './helper.ts'
 
@@ -254,6 +256,30 @@ t.test('the newest version that is not refused is served', async (t) => {
     code: 'TF_ERR_MODEL_NONE_FITS',
     message: 'No version of other fits: version 1 is not wanted. Train one.'
   })
+})
+
+t.test('a manifest needs its required fields, and no other', async (t) => {
+  const required = ManifestSchema.required as readonly (keyof Manifest)[]
+  t.same(required.toSorted(), [
+    'features',
+    'format',
+    'label',
+    'model_type',
+    'name',
+    'self_test',
+    'sha256',
+    'trained_at',
+    'version'
+  ])
+  const bytes = readFileSync(join(repository, 'tiny/1/model.onnx'))
+  const undefinedOthers = Object.fromEntries(
+    Object.keys(tiny)
+      .filter((field) => !required.includes(field as keyof Manifest))
+      .map((field) => [field, undefined])
+  )
+  const app = await build(t, { repository: repositoryOf(t, [['tiny', '1', undefinedOthers, bytes]]) })
+  t.same(Object.keys(app.model.serving('tiny').manifest).toSorted(), required.toSorted())
+  t.equal((await app.model.predict('tiny', new Float32Array(2))).probability!.length, 1)
 })
 
 t.test('what else lies in the repository is not a version', async (t) => {

@@ -102,6 +102,17 @@ t.test('every alert has an entry in the runbook, and every entry an alert', asyn
   }
 })
 
+t.test('docs/monitoring.md has every alert in its table, once, with its severities', async (t) => {
+  const guide = readFileSync(join(folder, '../docs/monitoring.md'), 'utf8')
+  const row = /^\| \[(\w+)\]\(\.\.\/monitoring\/runbook\.md#(\w+)\) \| ([a-z, ]+) \| ./gm
+  const rows = [...guide.matchAll(row)].map(([, name, anchor, severities]) => [name, anchor, severities])
+  const expected = alertNames.map((name) => {
+    const severities = alerts.filter(({ alert }) => alert === name).map(({ labels }) => labels?.['severity'])
+    return [name, name.toLowerCase(), [...new Set(severities)].join(', ')]
+  })
+  t.same(rows.toSorted(), expected)
+})
+
 t.test('every alert has a case in which it fires, and one in which it must not', async (t) => {
   for (const { alert, labels = {} } of alerts) {
     const of = cases.filter(({ alertname }) => alertname === alert)

@@ -1,8 +1,10 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { envExample, metricsDocument, renderReadme, settingsTable } from '../docs/generate.ts'
 import { dashboardJson } from '../monitoring/dashboard.ts'
+import { build } from './helper.ts'
 
 const read = async (file: string): Promise<string> => readFile(join(import.meta.dirname, '..', file), 'utf8')
 
@@ -19,6 +21,24 @@ t.test('the table of settings says how long a token must be', (t) => {
   }
   t.notMatch(settingsTable(), '| 1 characters')
   t.end()
+})
+
+t.test('the table of rate limits says what replies say, and which routes have none', async (t) => {
+  const [, table = ''] = /<!-- limits -->\n([^]*)<!-- \/limits -->/.exec(await read('README.md')) ?? []
+  const rows = [...table.matchAll(/^\| `(\w+) (\S+)` \| (\d+) \| \d+ \| (\d+) \|$/gm)].map((match) => match.slice(1))
+  t.equal(rows.length, table.trim().split('\n').length - 3, 'all but two lines of heading, and that of the others')
+  t.ok(rows.some(([, url]) => url === '/ranking'))
+  const [usual, least] = [await build(t, { RATE_LIMIT_RPM: '60' }), await build(t, { RATE_LIMIT_RPM: '1' })]
+  const told = async (app: FastifyInstance, method: string, url: string): Promise<unknown> =>
+    (await app.inject({ method: method as 'GET', url })).headers['ratelimit-limit']
+  for (const [method = '', url = '', max, atLeast] of rows.filter(([, url]) => !url!.startsWith('/v2/repository'))) {
+    t.equal(await told(usual, method, url), max, url)
+    t.equal(await told(least, method, url), atLeast, `${url} at the least setting`)
+  }
+  for (const url of ['/', '/countries', '/nowhere']) t.equal(await told(usual, 'GET', url), '60', url)
+  for (const url of ['/health', '/v2/health/live', '/prometheus', '/metrics', '/docs', '/dashboard']) {
+    t.equal(await told(usual, 'GET', url), undefined, url)
+  }
 })
 
 t.test('an example that has gone stale is found', async (t) => {

@@ -55,6 +55,11 @@ export interface Overrides {
 const NAME = 'Trading Fun API'
 const SIMULATED =
   'Prices are invented by a seeded simulator: rankings mean nothing. Requests, times and errors are real.'
+/** What helps if no model fits prices of this kind. */
+const ADVICE = {
+  simulated: 'Train one: npm run train; or set MARKET_SOURCE to csv or yahoo.',
+  historical: 'Train one: npm run train -- --data DIR --out models; or set ALLOW_SIMULATED_MODEL=1.'
+}
 const MEBIBYTE = 1024 * 1024
 
 /**
@@ -153,7 +158,7 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
   await app.register(model, {
     repository: config.MODEL_DIR,
     refuse: (manifest) => refusal(manifest, source, config),
-    advice: 'Train one: npm run train -- --data DIR --out models; or set ALLOW_SIMULATED_MODEL=1.',
+    advice: ADVICE[source.kind],
     ...(config.MODEL_CONTROL_TOKEN !== undefined && { token: config.MODEL_CONTROL_TOKEN }),
     // A request may hold many rows.
     inferenceProtocol: { name: NAME, version: pkg.version, config: { quota: { weight: 2, atLeast: 8 } } },

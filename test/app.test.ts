@@ -148,7 +148,9 @@ t.test('a model of real prices never scores invented ones', async (t) => {
   t.testdir()
   await t.rejects(build(t, { MODEL_DIR: repositoryOf(t, '2') }), {
     code: 'TF_ERR_MODEL_NONE_FITS',
-    message: /version 2 was trained on historical prices, and MARKET_SOURCE=simulated has simulated ones/
+    message:
+      'No version of outperform fits: version 2 was trained on historical prices, and MARKET_SOURCE=simulated has simulated ones. ' +
+      'Train one: npm run train; or set MARKET_SOURCE to csv or yahoo.'
   })
 })
 

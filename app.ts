@@ -7,7 +7,7 @@ import type { Config } from './config.ts'
 import type { CoinSource } from './domain/coins.ts'
 import { FEATURES } from './domain/features.ts'
 import type { MarketSource } from './domain/market.ts'
-import { RANKING_MODEL } from './domain/ranking.ts'
+import { OLD_MODEL_DAYS, RANKING_MODEL } from './domain/ranking.ts'
 import { CACHE_TYPES } from './monitoring/catalogue.ts'
 import { createMeters } from './monitoring/meters.ts'
 import { details, overview } from './monitoring/panels.ts'
@@ -61,6 +61,7 @@ const ADVICE = {
   historical: 'Train one: npm run train -- --data DIR --out models; or set ALLOW_SIMULATED_MODEL=1.'
 }
 const MEBIBYTE = 1024 * 1024
+const DAY = 86_400_000
 
 /**
  * The whole service, ready to `inject` or `listen`. What it opened is closed again if the boot fails.
@@ -166,6 +167,7 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
     ...(overrides.openSession && { openSession: overrides.openSession }),
     ...meters.model
   })
+  warnOfAge(app, clock())
   await app.register(drift)
   await app.register(ranking, {
     ttl: config.RANKING_TTL_SECONDS * 1000,
@@ -219,6 +221,17 @@ function refusal(manifest: Manifest, source: MarketSource, config: Config): stri
   if (manifest.source === source.kind) return undefined
   if (source.kind === 'historical' && config.ALLOW_SIMULATED_MODEL) return undefined
   return `was trained on ${manifest.source} prices, and MARKET_SOURCE=${source.name} has ${source.kind} ones`
+}
+
+/** An invented market does not change: only what learned from real prices grows old. */
+function warnOfAge({ model, log }: FastifyInstance, now: number): void {
+  const manifest = model.find(RANKING_MODEL)?.manifest
+  if (manifest?.source !== 'historical') return
+  const days = Math.floor((now - Date.parse(manifest.trained_at)) / DAY)
+  if (days > OLD_MODEL_DAYS) {
+    const { version, trained_at } = manifest
+    log.warn({ version, trained_at, days }, 'the model learned from prices of long ago: train one on newer ones')
+  }
 }
 
 const TAGS = [

@@ -63,6 +63,13 @@ t.test("Grafana's dashboard is that of monitoring/dashboard.ts (else: npm run do
   t.equal(await read('monitoring/grafana/dashboards/trading-fun-api.json'), dashboardJson())
 })
 
+t.test('README.md says which model of real prices there is, and when what it learned from ended', async (t) => {
+  const app = await build(t)
+  const { manifest } = app.model.versions.find(({ manifest: { source } }) => source === 'historical')!
+  const { version, trained_at } = manifest
+  t.ok((await read('README.md')).includes(`version ${version}, learned from prices until ${trained_at.slice(0, 10)}`))
+})
+
 t.test('README.md says how many alert rules there are', async (t) => {
   const rules = (await read('monitoring/alert_rules.yml')).match(/- alert:/g)!.length
   t.ok((await read('README.md')).includes(`the ${rules} alert rules`), String(rules))

@@ -3,6 +3,7 @@ import { readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
+import { OLD_MODEL_DAYS } from '../../domain/ranking.ts'
 import { catalogue } from '../../monitoring/catalogue.ts'
 import pkg from '../../package.json' with { type: 'json' }
 import type { Catalogue } from '../../plugins/metrics/index.ts'
@@ -172,6 +173,11 @@ t.test('the error budget is watched with the windows and factors of the SRE work
     ['warning', 10],
     ['warning', 10]
   ])
+})
+
+t.test('ModelOld has the limit that the service warns of at its start', async (t) => {
+  const { expr } = alerts.find(({ alert }) => alert === 'ModelOld')!
+  t.match(expr, `model_age_seconds) > ${OLD_MODEL_DAYS} * 24 * 3600\n`)
 })
 
 t.test('every metric and label in a rule is one that something writes', async (t) => {

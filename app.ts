@@ -224,13 +224,13 @@ function refusal(manifest: Manifest, source: MarketSource, config: Config): stri
 }
 
 /** An invented market does not change: only what learned from real prices grows old. */
-function warnOfAge({ model, log }: FastifyInstance, now: number): void {
-  const manifest = model.find(RANKING_MODEL)?.manifest
+function warnOfAge(app: FastifyInstance, now: number): void {
+  const manifest = app.model.find(RANKING_MODEL)?.manifest
   if (manifest?.source !== 'historical') return
   const days = Math.floor((now - Date.parse(manifest.trained_at)) / DAY)
   if (days > OLD_MODEL_DAYS) {
     const { version, trained_at } = manifest
-    log.warn({ version, trained_at, days }, 'the model learned from prices of long ago: train one on newer ones')
+    app.log.warn({ version, trained_at, days }, 'the model learned from prices of long ago: train one on newer ones')
   }
 }
 

@@ -31,7 +31,9 @@ t.test('the table of rate limits says what replies say, and which routes have no
   const [usual, least] = [await build(t, { RATE_LIMIT_RPM: '60' }), await build(t, { RATE_LIMIT_RPM: '1' })]
   const told = async (app: FastifyInstance, method: string, url: string): Promise<unknown> =>
     (await app.inject({ method: method as 'GET', url })).headers['ratelimit-limit']
-  for (const [method = '', url = '', max, atLeast] of rows.filter(([, url]) => !url!.startsWith('/v2/repository'))) {
+  for (const [method = '', url = '', max, atLeast] of rows) {
+    // There only with a token.
+    if (url.startsWith('/v2/repository')) continue
     t.equal(await told(usual, method, url), max, url)
     t.equal(await told(least, method, url), atLeast, `${url} at the least setting`)
   }

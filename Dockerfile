@@ -7,7 +7,7 @@ ENV NODE_ENV=production
 # The versions and checksums of the lock file, without development tools and install scripts. The only optional package is
 # a Node binary for machines that have an older one.
 FROM base AS dependencies
-COPY package.json package-lock.json .npmrc ./
+COPY package.json package-lock.json ./
 COPY plugins/cache/package.json plugins/cache/
 COPY plugins/metrics/package.json plugins/metrics/
 COPY plugins/model/package.json plugins/model/

@@ -7,7 +7,7 @@ import type { Config } from './config.ts'
 import type { CoinSource } from './domain/coins.ts'
 import { FEATURES } from './domain/features.ts'
 import type { MarketSource } from './domain/market.ts'
-import { RANKING_MODEL } from './domain/ranking.ts'
+import { OLD_MODEL_DAYS, RANKING_MODEL } from './domain/ranking.ts'
 import { CACHE_TYPES } from './monitoring/catalogue.ts'
 import { createMeters } from './monitoring/meters.ts'
 import { details, overview } from './monitoring/panels.ts'
@@ -55,7 +55,13 @@ export interface Overrides {
 const NAME = 'Trading Fun API'
 const SIMULATED =
   'Prices are invented by a seeded simulator: rankings mean nothing. Requests, times and errors are real.'
+/** What helps if no model fits prices of this kind. */
+const ADVICE = {
+  simulated: 'Train one: npm run train; or set MARKET_SOURCE to csv or yahoo.',
+  historical: 'Train one: npm run train -- --data DIR --out models; or set ALLOW_SIMULATED_MODEL=1.'
+}
 const MEBIBYTE = 1024 * 1024
+const DAY = 86_400_000
 
 /**
  * The whole service, ready to `inject` or `listen`. What it opened is closed again if the boot fails.
@@ -154,7 +160,7 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
     repository: config.MODEL_DIR,
     ...(config.MODEL_VERSION !== undefined && { versionPolicy: { [RANKING_MODEL]: { pinned: config.MODEL_VERSION } } }),
     refuse: (manifest) => refusal(manifest, source, config),
-    advice: 'Train one: npm run train -- --data DIR --out models; or set ALLOW_SIMULATED_MODEL=1.',
+    advice: ADVICE[source.kind],
     ...(config.MODEL_CONTROL_TOKEN !== undefined && { token: config.MODEL_CONTROL_TOKEN }),
     // A request may hold many rows.
     inferenceProtocol: { name: NAME, version: pkg.version, config: { quota: { weight: 2, atLeast: 8 } } },
@@ -162,6 +168,7 @@ async function assemble(app: FastifyInstance, config: Config, overrides: Overrid
     ...(overrides.openSession && { openSession: overrides.openSession }),
     ...meters.model
   })
+  warnOfAge(app, clock())
   await app.register(drift)
   await app.register(ranking, {
     ttl: config.RANKING_TTL_SECONDS * 1000,
@@ -216,6 +223,17 @@ function refusal(manifest: Manifest, source: MarketSource, config: Config): stri
   if (manifest.source === source.kind) return undefined
   if (source.kind === 'historical' && config.ALLOW_SIMULATED_MODEL) return undefined
   return `was trained on ${manifest.source} prices, and MARKET_SOURCE=${source.name} has ${source.kind} ones`
+}
+
+/** An invented market does not change: only what learned from real prices grows old. */
+function warnOfAge(app: FastifyInstance, now: number): void {
+  const manifest = app.model.find(RANKING_MODEL)?.manifest
+  if (manifest?.source !== 'historical') return
+  const days = Math.floor((now - Date.parse(manifest.trained_at)) / DAY)
+  if (days > OLD_MODEL_DAYS) {
+    const { version, trained_at } = manifest
+    app.log.warn({ version, trained_at, days }, 'the model learned from prices of long ago: train one on newer ones')
+  }
 }
 
 const TAGS = [

@@ -138,7 +138,8 @@ export const ConfigSchema = Type.Object(
       default: 60,
       minimum: 1,
       maximum: 1_000_000_000,
-      description: 'Requests a minute that one client may make to one route.'
+      description:
+        'Requests a minute that one client may make to a plain route; costly ones allow fewer: README.md, Rate limits.'
     }),
     RATE_LIMIT_STORE_FAILURE: oneOf(['closed', 'open', 'local'], {
       default: 'local',

@@ -1,8 +1,8 @@
 /**
  * `npm run docs`: rewrites what the documents quote from the code. In README.md the reply below each `curl` is the one that
- * the service really gives, and the table of settings is made from the schema; so is .env.example; docs/metrics.md is the
- * catalogue, and the JSON in monitoring/grafana is monitoring/dashboard.ts. A test fails when the files differ from what this
- * would write.
+ * the service really gives, the table of settings is made from the schema, that of rate limits from the registered routes;
+ * .env.example is the schema too; docs/metrics.md is the catalogue, and the JSON in monitoring/grafana is
+ * monitoring/dashboard.ts. A test fails when the files differ from what this would write.
  */
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -49,6 +49,15 @@ export function settingsTable(): string {
     return `| \`${name}\` | ${fallback} | ${bounds(setting)} | ${setting.description} |`
   })
   return ['| variable | default | values | |', '| --- | --- | --- | --- |', ...rows].join('\n')
+}
+
+/** The table of rate limits: the routes whose requests are not plain ones, as the service has registered them. */
+export function limitsTable(app: FastifyInstance): string {
+  const plain = loadConfig({}).RATE_LIMIT_RPM
+  const own = [...app.rateLimiter.limits].filter(([, { weight, atLeast }]) => weight > 1 || atLeast > 1)
+  const rows = own.map(([route, { max, weight, atLeast }]) => `| \`${route}\` | ${max} | ${weight} | ${atLeast} |`)
+  const heading = ['| route | requests a minute | weight | at least |', '| --- | ---: | ---: | ---: |']
+  return [...heading, ...rows, `| all others | ${plain} | 1 | 1 |`].join('\n')
 }
 
 /** .env.example: every setting, commented out, with its default. */
@@ -110,11 +119,14 @@ async function curl(app: FastifyInstance, command: string): Promise<string> {
 }
 
 const EXAMPLE = /```sh\n(curl [^\n]+(?:\n[^`\n]+)*)\n```\n\n```(json|text)\n[^`]*```/g
-const TABLE = /(?<=<!-- settings -->\n)[^]*?(?=<!-- \/settings -->)/
+const SETTINGS = /(?<=<!-- settings -->\n)[^]*?(?=<!-- \/settings -->)/
+const LIMITS = /(?<=<!-- limits -->\n)[^]*?(?=<!-- \/limits -->)/
 
-/** README.md with the replies and the table of today's code. Replies are asked for in the order in which they stand. */
+/** README.md with the replies and the tables of today's code. Replies are asked for in the order in which they stand. */
 export async function renderReadme(readme: string): Promise<string> {
-  const app = await buildApp(loadConfig({ LOG_LEVEL: 'silent' }), { now: () => NOW })
+  // With the routes that are there only if a token is.
+  const config = loadConfig({ LOG_LEVEL: 'silent', MODEL_CONTROL_TOKEN: 'of-no-use-to-anybody' })
+  const app = await buildApp(config, { now: () => NOW })
   try {
     let rendered = ''
     let from = 0
@@ -124,7 +136,9 @@ export async function renderReadme(readme: string): Promise<string> {
       rendered += `${readme.slice(from, match.index)}\`\`\`sh\n${command}\n\`\`\`\n\n\`\`\`${language}\n${reply}\n\`\`\``
       from = match.index + whole.length
     }
-    return (rendered + readme.slice(from)).replace(TABLE, () => `${settingsTable()}\n`)
+    return (rendered + readme.slice(from))
+      .replace(SETTINGS, () => `${settingsTable()}\n`)
+      .replace(LIMITS, () => `${limitsTable(app)}\n`)
   } finally {
     await app.close()
   }

@@ -3,6 +3,9 @@
 /** The model that rankings and predictions are made with. */
 export const RANKING_MODEL = 'outperform'
 
+/** So long after what it learned from ended a model of real prices is old; the alert ModelOld has the same limit. */
+export const OLD_MODEL_DAYS = 400
+
 /** One symbol's score. */
 export interface Scored {
   symbol: string

@@ -144,11 +144,33 @@ t.test('real prices without a model that knows them stop the boot with the way o
   t.match(warnings, [{ code: 'simulated_model' }])
 })
 
+t.test(
+  'a model that learned from real prices of long ago is warned of at the start, an invented one is not',
+  async (t) => {
+    const folder = pricesFolder(t, { US: { AAPL: waveCandles(320, '2024-07-30') } })
+    async function warned(env: Record<string, string>, day: string): Promise<object[]> {
+      const lines: { msg: string }[] = []
+      const logger = { level: 'warn', stream: { write: (line: string) => void lines.push(JSON.parse(line)) } }
+      await build(t, env, { logger, now: () => new Date(day) })
+      return lines.filter(({ msg }) => msg.includes('model'))
+    }
+    const csv = { MARKET_SOURCE: 'csv', MARKET_DATA_DIR: folder }
+    // It learned until 2023-06-28, and 2024-08-01 is 400 days later.
+    t.same(await warned(csv, '2024-08-01T00:00:00Z'), [])
+    t.match(await warned(csv, '2024-08-02T12:00:00Z'), [
+      { version: '2', days: 401, msg: /^the model learned from prices of long ago/ }
+    ])
+    t.same(await warned({}, '2028-01-01T00:00:00Z'), [])
+  }
+)
+
 t.test('a model of real prices never scores invented ones', async (t) => {
   t.testdir()
   await t.rejects(build(t, { MODEL_DIR: repositoryOf(t, '2') }), {
     code: 'TF_ERR_MODEL_NONE_FITS',
-    message: /version 2 was trained on historical prices, and MARKET_SOURCE=simulated has simulated ones/
+    message:
+      'No version of outperform fits: version 2 was trained on historical prices, and MARKET_SOURCE=simulated has simulated ones. ' +
+      'Train one: npm run train; or set MARKET_SOURCE to csv or yahoo.'
   })
 })
 

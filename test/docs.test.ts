@@ -1,8 +1,10 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { envExample, metricsDocument, renderReadme, settingsTable } from '../docs/generate.ts'
 import { dashboardJson } from '../monitoring/dashboard.ts'
+import { build } from './helper.ts'
 
 const read = async (file: string): Promise<string> => readFile(join(import.meta.dirname, '..', file), 'utf8')
 
@@ -19,6 +21,26 @@ t.test('the table of settings says how long a token must be', (t) => {
   }
   t.notMatch(settingsTable(), '| 1 characters')
   t.end()
+})
+
+t.test('the table of rate limits says what replies say, and which routes have none', async (t) => {
+  const [, table = ''] = /<!-- limits -->\n([^]*)<!-- \/limits -->/.exec(await read('README.md')) ?? []
+  const rows = [...table.matchAll(/^\| `(\w+) (\S+)` \| (\d+) \| \d+ \| (\d+) \|$/gm)].map((match) => match.slice(1))
+  t.equal(rows.length, table.trim().split('\n').length - 3, 'all but two lines of heading, and that of the others')
+  t.ok(rows.some(([, url]) => url === '/ranking'))
+  const [usual, least] = [await build(t, { RATE_LIMIT_RPM: '60' }), await build(t, { RATE_LIMIT_RPM: '1' })]
+  const told = async (app: FastifyInstance, method: string, url: string): Promise<unknown> =>
+    (await app.inject({ method: method as 'GET', url })).headers['ratelimit-limit']
+  for (const [method = '', url = '', max, atLeast] of rows) {
+    // There only with a token.
+    if (url.startsWith('/v2/repository')) continue
+    t.equal(await told(usual, method, url), max, url)
+    t.equal(await told(least, method, url), atLeast, `${url} at the least setting`)
+  }
+  for (const url of ['/', '/countries', '/nowhere']) t.equal(await told(usual, 'GET', url), '60', url)
+  for (const url of ['/health', '/v2/health/live', '/prometheus', '/metrics', '/docs', '/dashboard']) {
+    t.equal(await told(usual, 'GET', url), undefined, url)
+  }
 })
 
 t.test('an example that has gone stale is found', async (t) => {
@@ -41,6 +63,13 @@ t.test('docs/metrics.md is the catalogue (else: npm run docs)', async (t) => {
 
 t.test("Grafana's dashboard is that of monitoring/dashboard.ts (else: npm run docs)", async (t) => {
   t.equal(await read('monitoring/grafana/dashboards/trading-fun-api.json'), dashboardJson())
+})
+
+t.test('README.md says which model of real prices there is, and when what it learned from ended', async (t) => {
+  const app = await build(t)
+  const { manifest } = app.model.versions.find(({ manifest: { source } }) => source === 'historical')!
+  const { version, trained_at } = manifest
+  t.ok((await read('README.md')).includes(`version ${version}, learned from prices until ${trained_at.slice(0, 10)}`))
 })
 
 t.test('README.md says how many alert rules there are', async (t) => {

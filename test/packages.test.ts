@@ -2,7 +2,7 @@
 import { rmSync } from 'node:fs'
 import { cp, mkdtemp, readFile, readdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join, relative, sep } from 'node:path'
+import { basename, join, relative, sep } from 'node:path'
 import t, { type Test } from 'tap'
 import { type Service, createFolder, install, pack, registryTrouble, root, start } from './packages/consumer.ts'
 import {
@@ -46,7 +46,7 @@ const bare = [`fastify@${dependencies['fastify']}`, `@types/node@${devDependenci
  * time: the model's runtime is larger than all else. Resolves to the tarballs by name.
  */
 async function installAll(): Promise<Record<string, string>> {
-  const tarballs = await pack(folder)
+  const tarballs = await pack(folder, names)
   async function create(name: string, packages: readonly string[]): Promise<void> {
     await createFolder(join(folder, name))
     await install(join(folder, name), [...bare, ...packages])
@@ -228,6 +228,8 @@ function tests(tarballs: Record<string, string>): void {
         t.same([...imported].toSorted(), Object.keys(declared).toSorted(), 'what it imports is what it declares')
         const readme = await readFile(join(installed, 'README.md'), 'utf8')
         t.notMatch(readme, /\]\((?!https?:|#)/, 'README links lead somewhere on npm too')
+        t.match(readme, `npm pack -w plugins/${name}\n`, 'how it was packed here')
+        t.match(readme, `/${basename(tarballs[name]!).replace(/-[\d.]+\.tgz$/, '-*.tgz')}\n`, 'what is to be installed')
       }
     )
   }

@@ -28,6 +28,11 @@ export interface Quota {
   atLeast?: number
 }
 
+/** What a client may do in a window with one route, and the quota that it is made of. */
+export interface Limit extends Required<Quota> {
+  max: number
+}
+
 /** All have defaults. */
 export interface RateLimitOptions extends Partial<RateLimitData>, StoreEvents {
   /** Called for every request that is refused. `endpoint`: the route as declared, or `unmatched`. */
@@ -49,6 +54,8 @@ export interface RateLimitStats extends WindowStats {
 export interface RateLimiter {
   /** As `stats` tells it, for nothing. */
   readonly storeState: StoreState
+  /** Of every limited route, by `GET /url-as-declared`; HEAD is in that of GET. */
+  readonly limits: ReadonlyMap<string, Readonly<Limit>>
   stats(): RateLimitStats
 }
 
@@ -99,15 +106,17 @@ async function rateLimitPreset(fastify: FastifyInstance, options: RateLimitOptio
     onExceeded: (request) => onExceeded?.({ endpoint: request.routeOptions.url ?? UNMATCHED, method: request.method })
   })
 
+  const limits = new Map<string, Limit>()
   fastify.addHook('onRoute', (route) => {
-    const allowed = allowance(route, max)
-    if (allowed === undefined || exempt.some((url) => route.url === url || route.url.startsWith(`${url}/`))) return
+    const limit = limitOf(route, max)
+    if (limit === undefined || exempt.some((url) => route.url === url || route.url.startsWith(`${url}/`))) return
     // A request's own options are an object that is made anew each time they are asked for.
     const keyGenerator = (request: FastifyRequest): string =>
       windowKey(clientOf(request), endpointOf(request.method, route.url))
-    const limit = fastify.rateLimit({ max: allowed, keyGenerator })
+    const check = fastify.rateLimit({ max: limit.max, keyGenerator })
     // First of the route's own hooks: what they cost is what the limit is for.
-    route.onRequest = [limit, route.onRequest ?? []].flat()
+    route.onRequest = [check, route.onRequest ?? []].flat()
+    for (const method of [route.method].flat()) limits.set(endpointOf(method, route.url), limit)
   })
   fastify.decorate(
     'rateLimiter',
@@ -115,6 +124,7 @@ async function rateLimitPreset(fastify: FastifyInstance, options: RateLimitOptio
       get storeState() {
         return shared?.store.state ?? 'up'
       },
+      limits,
       stats() {
         return { ...windows.stats(), store: shared ? 'redis' : 'memory', storeState: this.storeState }
       }
@@ -122,14 +132,14 @@ async function rateLimitPreset(fastify: FastifyInstance, options: RateLimitOptio
   )
 }
 
-/** Requests a window to this route; undefined: no limit. `config.rateLimit: false` is how other plugins say it. */
-function allowance(route: RouteOptions, max: number): number | undefined {
+/** What a client may do with this route; undefined: no limit. `config.rateLimit: false` is how other plugins say it. */
+function limitOf(route: RouteOptions, max: number): Limit | undefined {
   const { quota = {}, rateLimit: foreign } = route.config ?? {}
   if (quota === false || foreign === false) return undefined
   const refuse = (detail: string): Error => new TF_ERR_RATE_LIMIT_QUOTA(`${String(route.method)} ${route.url}`, detail)
   if (foreign !== undefined) throw refuse('config.rateLimit: use config.quota')
   const { weight, atLeast } = parseOptions(QuotaSchema, quota, refuse)
-  return Math.max(atLeast, Math.floor(max / weight))
+  return { max: Math.max(atLeast, Math.floor(max / weight)), weight, atLeast }
 }
 
 /**

@@ -3,6 +3,7 @@ import { readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
+import { OLD_MODEL_DAYS } from '../../domain/ranking.ts'
 import { catalogue } from '../../monitoring/catalogue.ts'
 import pkg from '../../package.json' with { type: 'json' }
 import type { Catalogue } from '../../plugins/metrics/index.ts'
@@ -102,6 +103,17 @@ t.test('every alert has an entry in the runbook, and every entry an alert', asyn
   }
 })
 
+t.test('docs/monitoring.md has every alert in its table, once, with its severities', async (t) => {
+  const guide = readFileSync(join(folder, '../docs/monitoring.md'), 'utf8')
+  const row = /^\| \[(\w+)\]\(\.\.\/monitoring\/runbook\.md#(\w+)\) \| ([a-z, ]+) \| ./gm
+  const rows = [...guide.matchAll(row)].map((match) => match.slice(1).join(' | '))
+  const expected = alertNames.map((name) => {
+    const severities = alerts.filter(({ alert }) => alert === name).map(({ labels }) => labels?.['severity'])
+    return [name, name.toLowerCase(), [...new Set(severities)].join(', ')].join(' | ')
+  })
+  t.same(rows.toSorted(), expected)
+})
+
 t.test('every alert has a case in which it fires, and one in which it must not', async (t) => {
   for (const { alert, labels = {} } of alerts) {
     const of = cases.filter(({ alertname }) => alertname === alert)
@@ -161,6 +173,11 @@ t.test('the error budget is watched with the windows and factors of the SRE work
     ['warning', 10],
     ['warning', 10]
   ])
+})
+
+t.test('ModelOld has the limit that the service warns of at its start', async (t) => {
+  const { expr } = alerts.find(({ alert }) => alert === 'ModelOld')!
+  t.match(expr, `model_age_seconds) > ${OLD_MODEL_DAYS} * 24 * 3600\n`)
 })
 
 t.test('every metric and label in a rule is one that something writes', async (t) => {

@@ -1,7 +1,7 @@
 /** What a stranger does with a package: packs are installed in a folder far from here, type-checked, run and asked. */
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { delimiter, dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Test } from 'tap'
@@ -49,9 +49,9 @@ export async function registryTrouble(): Promise<string | undefined> {
   return NO_ANSWER.exec(await run(root, 'npm', 'ping', ...flags).catch(String))?.[1]
 }
 
-/** Builds all workspaces and packs them into a folder; the tarballs by the packages' names, without their scope. */
-export async function pack(folder: string): Promise<Record<string, string>> {
-  await run(root, 'npm', 'run', 'build')
+/** Packs all workspaces into a folder, as they are in a fresh clone; the tarballs by the packages' names, without their scope. */
+export async function pack(folder: string, names: readonly string[]): Promise<Record<string, string>> {
+  for (const name of names) await rm(join(root, 'plugins', name, 'dist'), { recursive: true, force: true })
   const packed = await run(root, 'npm', 'pack', '--workspaces', '--json', '--pack-destination', folder)
   const tarballs = Object.values(JSON.parse(packed) as Record<string, { name: string; filename: string }>)
   return Object.fromEntries(

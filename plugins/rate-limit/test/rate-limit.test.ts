@@ -135,6 +135,31 @@ t.test('a weight divides what a client may do, a floor keeps it from too little'
   t.same(await statuses(11, '/floor'), [...Array(10).fill(200), 429])
 })
 
+t.test('limits are told by method and route, with what they are made of', async (t) => {
+  const { app } = await build(t, { max: 10, exempt: ['/exempt'] })
+  app.route({
+    method: ['GET', 'POST'],
+    url: '/heavy/:id',
+    config: { quota: { weight: 4 } },
+    handler: async () => 'heavy'
+  })
+  app.get('/floor', { config: { quota: { weight: 5, atLeast: 8 } } }, async () => 'floor')
+  app.get('/free', { config: { quota: false } }, async () => 'free')
+  app.get('/exempt', async () => 'exempt')
+  const { limits } = app.rateLimiter
+  t.same(Object.fromEntries(limits), {
+    'GET /a': { max: 10, weight: 1, atLeast: 1 },
+    'GET /b/:id': { max: 10, weight: 1, atLeast: 1 },
+    'GET /heavy/:id': { max: 2, weight: 4, atLeast: 1 },
+    'POST /heavy/:id': { max: 2, weight: 4, atLeast: 1 },
+    'GET /floor': { max: 8, weight: 5, atLeast: 8 }
+  })
+  for (const url of ['/a', '/heavy/1', '/floor']) {
+    const told = limits.get(`GET ${url.replace('/1', '/:id')}`)!.max
+    t.equal((await app.inject(url)).headers['ratelimit-limit'], String(told), url)
+  }
+})
+
 t.test('exempt routes and those below them, and routes that say so, have no limit and no headers', async (t) => {
   const { app, statuses } = await build(t, { max: 1, exempt: ['/health', '/'] })
   for (const url of ['/health', '/health/live', '/', '/healthy']) app.get(url, async () => 'ok')

@@ -67,18 +67,18 @@ t.test('nothing is explained unasked, and the cache serves both', async (t) => {
   })
 })
 
-/** The committed repository with its newest simulated model's manifest without the linear block. */
-function withoutLinear(t: Test): string {
+/** The committed repository's model of the simulated market, its manifest without one of its parts. */
+function modelWithout(t: Test, part: string): string {
   const folder = t.testdir()
   cpSync(join(testConfig().MODEL_DIR, 'outperform/1'), join(folder, 'outperform/1'), { recursive: true })
   const file = join(folder, 'outperform/1/manifest.json')
   const manifest = JSON.parse(readFileSync(file, 'utf8'))
-  writeFileSync(file, JSON.stringify({ ...manifest, linear: undefined }))
+  writeFileSync(file, JSON.stringify({ ...manifest, [part]: undefined }))
   return folder
 }
 
 t.test('a model that is not linear says so, and predicts all the same', async (t) => {
-  const app = await build(t, { MODEL_DIR: withoutLinear(t) })
+  const app = await build(t, { MODEL_DIR: modelWithout(t, 'linear') })
   const { features } = (await app.inject('/predict_ticker/AAPL')).json()
   for (const reply of [
     await app.inject('/predict_ticker/AAPL?explain=true'),
@@ -87,4 +87,10 @@ t.test('a model that is not linear says so, and predicts all the same', async (t
     t.equal(reply.statusCode, 422)
     t.match(reply.json(), { code: 'TF_ERR_RANKING_NOT_EXPLAINABLE', detail: /^explain=true is not available/ })
   }
+})
+
+t.test('of a model whose manifest says nothing of its skill nothing is said', async (t) => {
+  const app = await build(t, { MODEL_DIR: modelWithout(t, 'metrics') })
+  t.same((await app.inject('/predict_ticker/AAPL?explain=true')).json().skill, {})
+  t.notHas((await app.inject('/models')).json().available_models[0], 'metrics')
 })

@@ -314,6 +314,32 @@ t.test('a runtime that is late with saying that it had nothing to do fails nobod
   t.same(new Set(rejects), new Set(['TF_ERR_MODEL_ABORTED']))
 })
 
+t.test('a runtime that fails before it asks fails nobody who has gone', async (t) => {
+  let work = Promise.withResolvers<void>()
+  const own = fakeSession()
+  const { ask, runs, rejects } = gated(
+    {},
+    {
+      ...own,
+      async run(next) {
+        await work.promise
+        return own.run(next)
+      }
+    }
+  )
+  const left = new AbortController()
+  const given = t.rejects(ask(1, { signal: left.signal }), { code: 'TF_ERR_MODEL_ABORTED' })
+  await turn()
+  left.abort()
+  await given
+  work.reject(new Error('out of memory'))
+  await turn()
+  t.same([runs.length, rejects], [0, ['TF_ERR_MODEL_ABORTED']])
+  work = Promise.withResolvers()
+  work.resolve()
+  t.ok((await ask(2)).probability, 'the next one is scored')
+})
+
 t.test('a deadline beyond the longest timer is none', async (t) => {
   const app = await build(t, { openSession: async () => fakeSession(), maxQueueDelayMs: 20 })
   for (const deadline of [Infinity, 2 ** 31]) t.ok(await app.model.predict('tiny', new Float32Array(2), { deadline }))

@@ -5,6 +5,7 @@ import Fastify from 'fastify'
 import t from 'tap'
 import modelPlugin, { type Manifest, ManifestSchema, type ModelOptions, type ModelSession, type Run } from '../index.ts'
 import { signatureOf } from '../onnx.ts'
+import { readModel } from '../repository.ts'
 import { type Version, build, fakeSession, repository, repositoryOf, sigmoid, tiny } from './helper.ts'
 
 t.test('a real ONNX model scores rows, and each row alike in every batch', async (t) => {
@@ -280,6 +281,11 @@ t.test('a manifest needs its required fields, and no other', async (t) => {
   const app = await build(t, { repository: repositoryOf(t, [['tiny', '1', undefinedOthers, bytes]]) })
   t.same(Object.keys(app.model.serving('tiny').manifest).toSorted(), required.toSorted())
   t.equal((await app.model.predict('tiny', new Float32Array(2))).probability!.length, 1)
+})
+
+t.test('a file that goes while it is read is told by its version', async (t) => {
+  const gone = { manifest: tiny, path: 'tiny/1/model.onnx', file: join(t.testdir({}), 'model.onnx'), sizeBytes: 1 }
+  await t.rejects(readModel(gone), { code: 'TF_ERR_MODEL_MANIFEST', message: /^Manifest of tiny\/1: ENOENT/ })
 })
 
 t.test('what else lies in the repository is not a version', async (t) => {

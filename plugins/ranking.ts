@@ -229,7 +229,7 @@ async function ranking(fastify: FastifyInstance, options: RankingOptions): Promi
   }
 
   /**
-   * Kept with the model that serves now. If another one takes over while it is made it may be that one's: who waits gets it, and
+   * Kept with the model that serves now. If another one has taken over when it is made it may be that one's: who waits gets it, and
    * nobody finds it after a rollback.
    */
   async function cached<T>(

@@ -95,7 +95,7 @@ export const Explanation = Type.Object({
   base: Finite({ description: 'The part of the log-odds that no feature has to do with.' }),
   margin: Finite({
     description:
-      'The log-odds in double precision. The model computes them in float32: `prob` is 1 / (1 + exp(-margin)) within 1e-6.'
+      'The log-odds in double precision. The model computes them in float32: `prob` is 1 / (1 + exp(-margin)) as well as that allows.'
   }),
   skill: Type.Record(Type.String(), Type.Unknown(), {
     description:

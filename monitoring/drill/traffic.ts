@@ -50,7 +50,7 @@ const STORMER = '203.0.113.9'
 const clientOf = (volley: number): string => `198.51.100.${volley % CLIENTS}`
 
 /**
- * Three of four lookups are answered by the cache, one request in nine needs the market, another one CoinGecko: each of them
+ * Two of three lookups are answered by the cache, one request in ten needs the market, another one CoinGecko: each of them
  * alone, when it fails, is above the limits of its alert. Analyses, which need the language model, have an alert of their own.
  */
 function ordinary(volley: number): Asked[] {

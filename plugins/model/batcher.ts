@@ -259,22 +259,30 @@ export class Batcher {
         run.started = this.#clock.now()
         return batch.content
       })
-      const seconds = (this.#clock.now() - run.started) / 1000
+      const seconds = this.#clockRun(run.started)
       checkLengths(scores, run.batch!.rows, this.#outputs)
       this.#end(run.batch!, run.started, seconds, this.#answer(run.batch!, scores))
     } catch (cause) {
-      const seconds = (this.#clock.now() - run.started) / 1000
+      // Before it asked there was no run, but a wait for one.
+      const seconds = run.asked ? this.#clockRun(run.started) : 0
       // The runtime may have failed before it asked. If it did ask and got nothing, what waits now has a run of its own.
       const batch = run.asked ? run.batch : this.#takeIfAny()
       if (batch !== undefined) {
         const error = isModelError(cause) ? cause : new TF_ERR_MODEL_INFERENCE('the runtime failed', { cause })
         for (const job of batch.jobs) this.#fail(job, error)
-        this.#end(batch, run.started, seconds)
+        this.#end(batch, run.asked ? run.started : this.#clock.now(), seconds)
       }
     }
     if (run.batch !== undefined) this.#computing--
     this.#running--
     if (this.#running === 0) for (const resolve of this.#onIdle.splice(0)) resolve()
+  }
+
+  /** The seconds since a run has begun, which has ended now. */
+  #clockRun(started: number): number {
+    const seconds = (this.#clock.now() - started) / 1000
+    this.#pace += (this.#pace === 0 ? 1 : NEWEST) * (seconds - this.#pace)
+    return seconds
   }
 
   #takeIfAny(): Batch | undefined {
@@ -329,7 +337,6 @@ export class Batcher {
   #end(batch: Batch, started: number, seconds: number, scores?: Scores): void {
     const { rows, jobs } = batch
     this.#pending -= rows
-    this.#pace += (this.#pace === 0 ? 1 : NEWEST) * (seconds - this.#pace)
     if (!this.#isLarge(rows)) this.#spare = batch.room
     const waits = jobs.map(({ since }) => (started - since) / 1000)
     const answered = scores?.[this.#outputs[0]!.role]!.length ?? 0

@@ -41,7 +41,7 @@ export interface PredictOptions extends Patience {
 export interface Model {
   /** Names of the models that are loaded. */
   readonly names: readonly string[]
-  /** Every version in the repository when it was last looked at (at boot, and at each load), newest first within a model. */
+  /** Every version that was in order in the repository when it was last looked at (at boot, and at each load), newest first within a model. */
   readonly versions: readonly ModelVersion[]
   /** Whether a model is loaded, and which version of it answers now; undefined if it is not. */
   find(name: string): ModelVersion | undefined
@@ -78,9 +78,9 @@ export interface Model {
   explain(manifest: Manifest, vector: Float32Array): Explanation | undefined
   /** Where the version that answers runs: what `auto` has chosen. @throws TF_ERR_MODEL_UNKNOWN, TF_ERR_MODEL_NOT_LOADED */
   execution(name: string): Execution
-  /** Rows that wait for a run of this model. @throws TF_ERR_MODEL_UNKNOWN */
+  /** Rows that wait for a run of this model, of all versions that are served or being replaced; 0 if there are none. */
   queueDepth(name: string): number
-  /** Rows of a model that may wait or be in a run: the option `maxQueueSize`. */
+  /** Rows of a version that may wait or be in a run: the option `maxQueueSize`. */
   readonly queueCapacity: number
   /**
    * Scores vectors, row-major, in the order of the manifest's features. A classification answers `probability`, and `margin` if

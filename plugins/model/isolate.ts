@@ -24,7 +24,7 @@ interface Channel {
   onExit(listener: () => void): void
   /** A thread is not: to end one during a run ends the whole process. */
   killable: boolean
-  /** Kills a process; of a thread, only lets the service exit without it. */
+  /** Kills a process. */
   abandon(): void
 }
 
@@ -37,30 +37,38 @@ function crashed(): Error {
   return Object.assign(new TF_ERR_MODEL_CRASHED(), { headers: { 'retry-after': '1' } })
 }
 
+/** Threads that follow an order. */
+const busy = new Set<Worker>()
+let watched = false
+
 /**
- * A thread in a run can't be ended: Node would wait for the run at the exit, however long it takes, and then abort. Nobody waits for
- * a run that is given up.
+ * A thread in a run can't be ended: Node would wait for the run at the exit, however long it takes, and then abort. Who closes before
+ * has waited as long as a run may take.
  */
 /* c8 ignore start: nothing of a process that is killed is counted; a test looks at one from outside */
 function exitAtOnce(): void {
-  process.stderr.write('A model is in a run that nobody waits for any more: the process is killed.\n')
+  if (busy.size === 0) return
+  process.stderr.write('The process exits while a model is in a run, and is killed.\n')
   process.kill(process.pid, 'SIGKILL')
 }
 /* c8 ignore stop */
 
 function startThread(): Channel {
   const worker = new Worker(ENTRY)
+  if (!watched) process.on('exit', exitAtOnce)
+  watched = true
   // What is thrown there ends it.
   worker.on('error', ignore)
+  worker.on('message', () => busy.delete(worker)).once('exit', () => busy.delete(worker))
   return {
-    send: (order) => worker.postMessage(order, order.order === 'run' ? [order.features.buffer as ArrayBuffer] : []),
+    send(order) {
+      if (order.order !== 'end') busy.add(worker)
+      worker.postMessage(order, order.order === 'run' ? [order.features.buffer as ArrayBuffer] : [])
+    },
     onAnswer: (listener) => void worker.on('message', listener),
     onExit: (listener) => void worker.once('exit', listener),
     killable: false,
-    abandon() {
-      process.once('exit', exitAtOnce)
-      worker.once('exit', () => process.off('exit', exitAtOnce))
-    }
+    abandon: ignore
   }
 }
 

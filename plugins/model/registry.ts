@@ -69,7 +69,7 @@ interface Served {
 interface Model {
   /** The versions that answer; the first one those who name none. Empty: unloaded. */
   live: readonly Served[]
-  /** Versions in the repository when it was last looked at, newest first. */
+  /** Versions that were in order in the repository when it was last looked at, newest first. */
   versions: readonly ModelVersion[]
   /** The names of its features and its answers: schemas and vectors made by them outlive a version. */
   contract: string
@@ -82,8 +82,9 @@ interface Model {
 /** Versions that a rollback can go back through. */
 const MAX_PAST = 16
 
-/** Puts a version behind those that were served before it. */
+/** Puts a version behind those that were served before it; the same again is no step. */
 function remember(past: string[], version: string): void {
+  if (past.at(-1) === version) return
   past.push(version)
   if (past.length > MAX_PAST) past.shift()
 }
@@ -270,7 +271,12 @@ export class Registry {
     const { repository, versionPolicy, refuse, advice } = this.#options
     const policy = (Object.hasOwn(versionPolicy, name) ? versionPolicy[name] : undefined) ?? 'latest'
     // Whatever has become of the others, what is asked for by its number, going back too, must work.
-    const known = await readVersions(repository, name, numbersOf(policy, wanted))
+    const read = await readVersions(repository, name, wanted === undefined ? numbersOf(policy, wanted) : [wanted])
+    const there = new Set(read.map(({ manifest }) => manifest.version))
+    // Besides what is asked for, what is served stays.
+    const kept = wanted === undefined ? [] : (this.#models.get(name)?.live ?? [])
+    const known = [...read, ...kept.flatMap(({ version }) => (there.has(version.manifest.version) ? [] : [version]))]
+    known.sort((a, b) => Number(b.manifest.version) - Number(a.manifest.version))
     const chosen = chooseVersions(name, known, policy, wanted, refuse, advice)
     return { chosen, known }
   }

@@ -5,13 +5,7 @@ import { join, sep } from 'node:path'
 import type { TSchema } from '@sinclair/typebox'
 import { Value, type ValueError } from '@sinclair/typebox/value'
 import { isModelError } from './coded.ts'
-import {
-  TF_ERR_MODEL_CHECKSUM,
-  TF_ERR_MODEL_MANIFEST,
-  TF_ERR_MODEL_PATH,
-  TF_ERR_MODEL_REPOSITORY,
-  TF_ERR_MODEL_UNKNOWN
-} from './errors.ts'
+import { TF_ERR_MODEL_CHECKSUM, TF_ERR_MODEL_MANIFEST, TF_ERR_MODEL_PATH, TF_ERR_MODEL_REPOSITORY } from './errors.ts'
 import { type Manifest, ManifestSchema, contradiction } from './manifest.ts'
 import { tensorsContradiction } from './tensors.ts'
 
@@ -94,7 +88,8 @@ async function readManifest(file: string, name: string, version: string): Promis
   return checked
 }
 
-async function readFiles(root: string, name: string, version: string): Promise<ModelVersion> {
+/** One of the versions of a model, by its manifest. @throws TF_ERR_MODEL_MANIFEST, TF_ERR_MODEL_PATH */
+export async function readVersion(root: string, name: string, version: string): Promise<ModelVersion> {
   const id = `${name}/${version}`
   try {
     const contract = await fileWithin(root, name, version, 'manifest.json')
@@ -107,12 +102,6 @@ async function readFiles(root: string, name: string, version: string): Promise<M
   }
 }
 
-/** One version, by its manifest. @throws TF_ERR_MODEL_UNKNOWN, TF_ERR_MODEL_MANIFEST, TF_ERR_MODEL_PATH */
-export async function readVersion(root: string, name: string, version: string): Promise<ModelVersion> {
-  if (!(await modelVersions(root, name)).includes(version)) throw new TF_ERR_MODEL_UNKNOWN(`${name}/${version}`)
-  return readFiles(root, name, version)
-}
-
 /**
  * The versions of a model, newest first: those of these numbers, and others as far as they are in order. Without numbers all of
  * them must be: passing over one would serve an older version without a word.
@@ -122,7 +111,7 @@ export async function readVersions(root: string, name: string, needed?: readonly
   const numbers = await modelVersions(root, name)
   const versions = await Promise.all(
     numbers.map(async (version) => {
-      const read = readFiles(root, name, version)
+      const read = readVersion(root, name, version)
       return needed === undefined || needed.includes(version) ? read : read.catch(() => undefined)
     })
   )

@@ -113,12 +113,12 @@ async function step<T>(work: Promise<T>, wrap: (message: string) => Error): Prom
 }
 
 /** Codes of requests; of a load they are the version's own fault. */
-const FAULTS = ['TF_ERR_MODEL_OUTPUT', 'TF_ERR_MODEL_INFERENCE', 'TF_ERR_MODEL_INPUT']
+const FAULTS = ['OUTPUT', 'INFERENCE', 'INPUT', 'DEADLINE', 'CRASHED'].map((reason) => `TF_ERR_MODEL_${reason}`)
 
 /** Says of which version an error of the trial speaks. */
 function blame(id: string, error: unknown): unknown {
   if (!isModelError(error) || !FAULTS.includes(error.code)) return error
-  return Object.assign(error, { statusCode: 422, message: `Model ${id}: ${error.message}` })
+  return Object.assign(error, { statusCode: 422, headers: {}, message: `Model ${id}: ${error.message}` })
 }
 
 /** A session that has proven that it works, and the seconds that a run of 64 rows takes it. */
@@ -135,7 +135,9 @@ export interface ProvenSession {
 export async function openProven(open: OpenSession, bytes: Uint8Array, manifest: Manifest): Promise<ProvenSession> {
   const id = idOf(manifest)
   const tensors = tensorsOf(manifest)
-  const session = await step(open(bytes, tensors), (message) => new TF_ERR_MODEL_OPEN(id, message))
+  const session = await step(open(bytes, tensors), (message) => new TF_ERR_MODEL_OPEN(id, message)).catch((error) => {
+    throw blame(id, error)
+  })
   try {
     const fault = signatureFault(session, tensors)
     if (fault !== undefined) throw new TF_ERR_MODEL_SIGNATURE(id, fault)

@@ -317,7 +317,7 @@ t.test('a runtime that is late with saying that it had nothing to do fails nobod
 t.test('a runtime that fails before it asks fails nobody who has gone', async (t) => {
   let work = Promise.withResolvers<void>()
   const own = fakeSession()
-  const { ask, runs, rejects } = gated(
+  const { ask, runs, rejects, clock } = gated(
     {},
     {
       ...own,
@@ -335,6 +335,13 @@ t.test('a runtime that fails before it asks fails nobody who has gone', async (t
   work.reject(new Error('out of memory'))
   await turn()
   t.same([runs.length, rejects], [0, ['TF_ERR_MODEL_ABORTED']])
+
+  work = Promise.withResolvers()
+  const failed = t.rejects(ask(1), { code: 'TF_ERR_MODEL_INFERENCE' })
+  clock.time += 10_000
+  work.reject(new Error('no worker'))
+  await failed
+  t.match(runs, [{ seconds: 0, waits: [10], answered: 0 }], 'that was a wait, no run')
   work = Promise.withResolvers()
   work.resolve()
   t.ok((await ask(2)).probability, 'the next one is scored')

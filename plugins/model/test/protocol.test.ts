@@ -367,6 +367,29 @@ t.test('an inference that its client gave up is not scored', async (t) => {
   t.same(rejects, ['aborted'])
 })
 
+t.test('a client may have left before its request is looked at', async (t) => {
+  const app = await build(t, { openSession: async () => fakeSession() })
+  let arrived = (): void => {}
+  const here = new Promise<void>((resolve) => (arrived = resolve))
+  const seen = new Promise<boolean[]>((resolve) => {
+    app.get('/late', async (_request, reply) => {
+      const before = app.model.departure(reply).aborted
+      const closed = new Promise((gone) => reply.raw.once('close', gone))
+      arrived()
+      await closed
+      resolve([before, app.model.departure(reply).aborted])
+      return 'nobody reads this'
+    })
+  })
+  const left = new AbortController()
+  const address = await app.listen({ host: '127.0.0.1', port: 0 })
+  const asked = t.rejects(fetch(`${address}/late`, { signal: left.signal }), { name: 'AbortError' })
+  await here
+  left.abort()
+  await asked
+  t.same(await seen, [false, true])
+})
+
 t.test('errors of other plugins have this form too, and those of no plugin say nothing', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())

@@ -211,7 +211,11 @@ t.test('a service exits without a thread that is late, or ends well when its run
   writeFileSync(file, script)
   const run = (...args: string[]) => spawnSync(process.execPath, [file, ...args], { encoding: 'utf8', timeout: 60_000 })
   const late = run('9000', 'exit')
-  t.match(late, { signal: 'SIGKILL', stdout: 'TF_ERR_MODEL_DEADLINE\n', stderr: /^A model is in a run/ })
+  t.match(late, {
+    signal: 'SIGKILL',
+    stdout: 'TF_ERR_MODEL_DEADLINE\n',
+    stderr: /^The process exits while a model is in a run/
+  })
   t.match(run('2500'), { status: 0, stdout: 'TF_ERR_MODEL_DEADLINE\n', stderr: '' })
 })
 
@@ -278,7 +282,8 @@ t.test(
     }
     const reasons: string[] = []
     const app = await build(t, { ...options, onReload: ({ reason }) => reasons.push(reason) })
-    await t.rejects(app.model.load('tiny', '2'), { code: 'TF_ERR_MODEL_DEADLINE' })
+    const hangs = { code: 'TF_ERR_MODEL_DEADLINE', statusCode: 422, message: /^Model tiny\/2: / }
+    await t.rejects(app.model.load('tiny', '2'), hangs)
     await t.rejects(app.model.load('tiny', '3'), { code: 'TF_ERR_MODEL_OPEN', message: /tiny\/3 .*protobuf/i })
     t.same(reasons, ['deadline', 'open'])
     t.equal((await app.model.predict('tiny', Float32Array.of(1, 0))).manifest.version, '1')

@@ -237,9 +237,12 @@ export async function startStack({ ports, env = {}, onLine, patience, ...options
   return { ...urls, ended: Promise.race(running.map(async ({ exited }) => exited)), close }
 }
 
-/** @throws if a port can't be listened on, with the option that chooses another one */
+/** @throws if a port can't be listened on, or is meant for two, with the option that chooses another one */
 async function checkPorts(ports: Record<string, number>): Promise<void> {
+  const given = new Set<number>()
   for (const [option, port] of Object.entries(ports)) {
+    if (given.has(port)) throw new Error(`Port ${port} is meant for two: --${option} N chooses another one`)
+    given.add(port)
     const server = createServer().listen(port, '127.0.0.1')
     await once(server, 'listening').catch((error: NodeJS.ErrnoException) => {
       throw new Error(`Port ${port} is not free (${error.code}): --${option} N chooses another one`)

@@ -164,6 +164,9 @@ t.test('a port that is taken is named, in one line, with the option that chooses
     t.equal(printed, `Port ${port} is not free (EADDRINUSE): ${option} N chooses another one\n`)
     t.equal(child.exitCode, 1)
   }
+  const same = ['--port', free[0]!, '--alertmanager-port', free[0]!, '--prometheus', program, '--alertmanager', program]
+  const { printed } = await command(t, same, /Ctrl-C/)
+  t.equal(printed, `Port ${free[0]} is meant for two: --alertmanager-port N chooses another one\n`)
   t.same(await leftovers(), [])
 })
 

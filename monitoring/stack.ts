@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { accessSync, constants } from 'node:fs'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -53,14 +53,8 @@ export interface Stack {
 /** Ports that are free now. */
 export async function freePorts(count: number): Promise<number[]> {
   const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
-  const ports = await Promise.all(
-    servers.map(
-      async (server) =>
-        new Promise<number>((resolve) => {
-          server.once('listening', () => resolve((server.address() as { port: number }).port))
-        })
-    )
-  )
+  await Promise.all(servers.map(async (server) => once(server, 'listening')))
+  const ports = servers.map((server) => (server.address() as AddressInfo).port)
   await Promise.all(servers.map(async (server) => new Promise((resolve) => server.close(resolve))))
   return ports
 }

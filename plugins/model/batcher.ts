@@ -250,6 +250,7 @@ export class Batcher {
   async #run(): Promise<void> {
     this.#running++
     const run: { asked: boolean; batch?: Batch; started: number } = { asked: false, started: this.#clock.now() }
+    let seconds: number | undefined
     try {
       const scores = await this.#session.run(() => {
         run.asked = true
@@ -259,18 +260,22 @@ export class Batcher {
         run.started = this.#clock.now()
         return batch.content
       })
-      const seconds = this.#clockRun(run.started)
+      seconds = this.#clockRun(run.started)
       checkLengths(scores, run.batch!.rows, this.#outputs)
       this.#end(run.batch!, run.started, seconds, this.#answer(run.batch!, scores))
     } catch (cause) {
-      // Before it asked there was no run, but a wait for one.
-      const seconds = run.asked ? this.#clockRun(run.started) : 0
+      if (run.batch === undefined) {
+        // Without rows there was no run, but a wait for one.
+        run.started = this.#clock.now()
+        seconds = 0
+      }
+      seconds ??= this.#clockRun(run.started)
       // The runtime may have failed before it asked. If it did ask and got nothing, what waits now has a run of its own.
       const batch = run.asked ? run.batch : this.#takeIfAny()
       if (batch !== undefined) {
         const error = isModelError(cause) ? cause : new TF_ERR_MODEL_INFERENCE('the runtime failed', { cause })
         for (const job of batch.jobs) this.#fail(job, error)
-        this.#end(batch, run.asked ? run.started : this.#clock.now(), seconds)
+        this.#end(batch, run.started, seconds)
       }
     }
     if (run.batch !== undefined) this.#computing--

@@ -22,10 +22,8 @@ interface Channel {
   send(order: Order): void
   onAnswer(listener: (answer: Answer) => void): void
   onExit(listener: () => void): void
-  /** A thread is not: to end one during a run ends the whole process. */
-  killable: boolean
-  /** Kills a process. */
-  abandon(): void
+  /** Threads have none: to end one during a run ends the whole process. */
+  kill?(): void
 }
 
 /** From source it is TypeScript, in the package JavaScript. */
@@ -66,9 +64,7 @@ function startThread(): Channel {
       worker.postMessage(order, order.order === 'run' ? [order.features.buffer as ArrayBuffer] : [])
     },
     onAnswer: (listener) => void worker.on('message', listener),
-    onExit: (listener) => void worker.once('exit', listener),
-    killable: false,
-    abandon: ignore
+    onExit: (listener) => void worker.once('exit', listener)
   }
 }
 
@@ -80,8 +76,7 @@ function startProcess(): Channel {
     send: (order) => void child.send(order, ignore),
     onAnswer: (listener) => void child.on('message', (answer) => listener(answer as Answer)),
     onExit: (listener) => void child.once('exit', listener),
-    killable: true,
-    abandon: () => void child.kill('SIGKILL')
+    kill: () => void child.kill('SIGKILL')
   }
 }
 
@@ -130,8 +125,8 @@ export class Isolate {
   /** Ends it after its run, for which a process is not waited for, and a thread not for ever. */
   async end(): Promise<void> {
     this.#channel.send({ order: 'end' })
-    if (this.#order !== undefined && this.#channel.killable) this.#channel.abandon()
-    await this.#within(this.#exited, this.#options.endTimeout).catch(() => this.#channel.abandon())
+    if (this.#order !== undefined) this.#channel.kill?.()
+    await this.#within(this.#exited, this.#options.endTimeout).catch(() => this.#channel.kill?.())
   }
 
   async #follow(order: Order, timeout: number): Promise<Answer> {
@@ -143,7 +138,7 @@ export class Isolate {
     this.idle = answered.then(ignore, ignore)
     this.#channel.send(order)
     const answer = await this.#within(answered, timeout).catch((error: Error) => {
-      if (this.#channel.killable) this.#channel.abandon()
+      this.#channel.kill?.()
       throw error
     })
     if (answer.answer === 'failed') throw new Error(answer.message)

@@ -272,10 +272,10 @@ export class Registry {
     const policy = (Object.hasOwn(versionPolicy, name) ? versionPolicy[name] : undefined) ?? 'latest'
     // Whatever has become of the others, what is asked for by its number, going back too, must work.
     const read = await readVersions(repository, name, wanted === undefined ? numbersOf(policy, wanted) : [wanted])
-    const there = new Set(read.map(({ manifest }) => manifest.version))
+    const there = read.map(({ manifest }) => manifest.version)
     // Besides what is asked for, what is served stays.
-    const kept = wanted === undefined ? [] : (this.#models.get(name)?.live ?? [])
-    const known = [...read, ...kept.flatMap(({ version }) => (there.has(version.manifest.version) ? [] : [version]))]
+    const served = wanted === undefined ? [] : (this.#models.get(name)?.live ?? []).map(({ version }) => version)
+    const known = [...read, ...served.filter(({ manifest }) => !there.includes(manifest.version))]
     known.sort((a, b) => Number(b.manifest.version) - Number(a.manifest.version))
     const chosen = chooseVersions(name, known, policy, wanted, refuse, advice)
     return { chosen, known }

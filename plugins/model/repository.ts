@@ -68,7 +68,7 @@ async function fileWithin(root: string, ...path: string[]): Promise<{ file: stri
 }
 
 /** Names the values that are allowed where there are few, which TypeBox does not. */
-function faultOf({ path, message, schema }: ValueError): string {
+function schemaFault({ path, message, schema }: ValueError): string {
   const values = (schema['anyOf'] as TSchema[] | undefined)?.map(({ const: value }) => value as unknown) ?? []
   const expected = values.length > 0 && !values.includes(undefined) ? `must be one of ${values.join(', ')}` : message
   return `${path.slice(1)}: ${expected}`
@@ -78,7 +78,7 @@ async function readManifest(file: string, name: string, version: string): Promis
   const id = `${name}/${version}`
   const manifest: unknown = JSON.parse(await readFile(file, 'utf8'))
   const first = Value.Errors(ManifestSchema, manifest).First()
-  if (first) throw new TF_ERR_MODEL_MANIFEST(id, faultOf(first))
+  if (first) throw new TF_ERR_MODEL_MANIFEST(id, schemaFault(first))
   const checked = manifest as Manifest
   if (checked.name !== name || checked.version !== version) {
     throw new TF_ERR_MODEL_MANIFEST(id, `speaks of ${checked.name}/${checked.version}`)

@@ -135,10 +135,9 @@ export interface ProvenSession {
 export async function openProven(open: OpenSession, bytes: Uint8Array, manifest: Manifest): Promise<ProvenSession> {
   const id = idOf(manifest)
   const tensors = tensorsOf(manifest)
-  const session = await step(open(bytes, tensors), (message) => new TF_ERR_MODEL_OPEN(id, message)).catch((error) => {
-    throw blame(id, error)
-  })
+  let session: ModelSession | undefined
   try {
+    session = await step(open(bytes, tensors), (message) => new TF_ERR_MODEL_OPEN(id, message))
     const fault = signatureFault(session, tensors)
     if (fault !== undefined) throw new TF_ERR_MODEL_SIGNATURE(id, fault)
     const warm = warmUp(session, manifest.features.length)
@@ -147,7 +146,7 @@ export async function openProven(open: OpenSession, bytes: Uint8Array, manifest:
     await step(checkLinear(session, manifest), (message) => new TF_ERR_MODEL_INFERENCE(message))
     return { session, seconds }
   } catch (error) {
-    await session.release()
+    await session?.release()
     throw blame(id, error)
   }
 }

@@ -289,8 +289,8 @@ t.test('a run that waits for a worker is none under way: it does not make the ot
 
 t.test('a runtime that is late with saying that it had nothing to do fails nobody', async (t) => {
   const own = fakeSession()
-  const { ask, rejects } = gated(
-    {},
+  const { ask, rejects, clock } = gated(
+    { maxQueueSize: 1 },
     {
       ...own,
       async run(next) {
@@ -298,6 +298,7 @@ t.test('a runtime that is late with saying that it had nothing to do fails nobod
           return await own.run(next)
         } catch (error) {
           for (let i = 0; i < 3; i++) await turn()
+          clock.time += 100_000
           throw error
         }
       }
@@ -312,6 +313,11 @@ t.test('a runtime that is late with saying that it had nothing to do fails nobod
     t.ok((await ask(2)).probability)
   }
   t.same(new Set(rejects), new Set(['TF_ERR_MODEL_ABORTED']))
+  for (let i = 0; i < 6; i++) await turn()
+  const waits = ask(1)
+  const busy = { code: 'TF_ERR_MODEL_BUSY', headers: { 'retry-after': '1' } }
+  await t.rejects(ask(2), busy, 'nothing to do is not a long run')
+  await waits
 })
 
 t.test('a runtime that fails before it asks fails nobody who has gone', async (t) => {

@@ -193,6 +193,14 @@ t.test('nobody waits for ever for a thread that ends', async (t) => {
   // Its run goes on, and must have ended before this process does: the tests below take longer.
 })
 
+t.test('a process that is late at its end is killed', async (t) => {
+  const session = await pool(t, { endTimeout: 0 })
+  const [pid] = children() as [number]
+  await session.release()
+  while (exists(pid)) await new Promise(setImmediate)
+  t.same(children(), [])
+})
+
 t.test('a service exits without a thread that is late, or ends well when its run has ended', async (t) => {
   const folder = repositoryOf(t, [slow('1')])
   const script = `

@@ -409,7 +409,8 @@ t.test('what is refused leaves no memory behind', async (t) => {
     return memoryHeld()
   }
   await round()
-  const before = await round()
+  // 25 MB of the service's own are gone in one round and back in the next, now and then.
+  const before = Math.max(await round(), await round())
   const after = [await round(), await round(), await round()]
   const grown = Math.min(...after) - before
   t.ok(grown < 10_000_000, `${grown} bytes more after 60 rounds that sent 40 MB`)

@@ -139,6 +139,11 @@ export const catalogue = {
     help: 'Loads and rollbacks of a model in the running service, by how they ended; a failure changes nothing.',
     labels: { model: SCORING_MODELS, result: ['success', 'failure'], reason: RELOAD_REASONS }
   },
+  model_last_reload_successful: {
+    type: 'gauge',
+    help: '0: a version failed the last time one was to be loaded, and the one before answers; 1: none did.',
+    labels: { model: SCORING_MODELS }
+  },
   cache_hits_total: { type: 'counter', help: 'Lookups that the cache answered.', labels: { cache_type: CACHE_TYPES } },
   cache_misses_total: {
     type: 'counter',

@@ -74,6 +74,7 @@ const ALERTS: Readonly<Record<string, readonly string[]>> = {
   'Features against training': ['ModelDrift'],
   'Age of the model': ['ModelOld'],
   'Requests without scores': ['ModelRejecting'],
+  'Last reload': ['ModelReloadFailed'],
   'Event loop delay': ['EventLoopSaturated'],
   'Requests shed': ['RequestsShed'],
   Uptime: ['ServiceRestarting'],

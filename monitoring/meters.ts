@@ -50,6 +50,9 @@ const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total',
 
 const OPEN = { closed: 0, half_open: 0.5, open: 1 }
 
+/** Reloads that fail before any version is tried: what was asked for is not there to be done. */
+const NOT_TRIED: ReadonlySet<Reload['reason']> = new Set(['unknown', 'not_loaded', 'no_rollback', 'changing'])
+
 /** The callbacks of each plugin's options, and `watch` for what is read rather than reported. */
 export interface Meters {
   overload: { onShed: () => void }
@@ -95,8 +98,12 @@ export function createMeters(metrics: Metrics): Meters {
     predictions: m.model_predictions_total.labels({ model_type }),
     waited: m.model_queue_duration_seconds.labels({ model_type }),
     executions: m.model_executions_total.labels({ model_type }),
-    rejects: bind(REJECT_REASONS, (reason) => m.model_rejects_total.labels({ model: model_type, reason }))
+    rejects: bind(REJECT_REASONS, (reason) => m.model_rejects_total.labels({ model: model_type, reason })),
+    reloaded: m.model_last_reload_successful.labels({ model: model_type })
   }))
+  for (const { reloaded } of Object.values(models)) reloaded.set(1)
+  /** Models of which a version was tried last and failed: several are known by one label. */
+  const failing = new Set<string>()
   const probability = m.model_prediction_probability.labels({})
   const stale = bind(CACHE_TYPES, (cache_type) => m.cache_stale_total.labels({ cache_type }))
   const ages = bind(MARKET_SOURCES, (source) => m.market_data_timestamp_seconds.labels({ source }))
@@ -184,7 +191,11 @@ export function createMeters(metrics: Metrics): Meters {
       },
       onReject: (name, reason) => models[knownModel(name)]!.rejects[reason]!.inc(),
       onReload({ model: name, result, reason }) {
-        m.model_reloads_total.labels({ model: knownModel(name), result, reason }).inc()
+        const model = knownModel(name)
+        m.model_reloads_total.labels({ model, result, reason }).inc()
+        if (result === 'success') failing.delete(name)
+        else if (!NOT_TRIED.has(reason)) failing.add(name)
+        models[model]!.reloaded.set(Number(![...failing].some((failed) => knownModel(failed) === model)))
       }
     },
     ranking: {

@@ -439,6 +439,19 @@ export const details: readonly Row[] = [
         queries: [{ kind: 'value', metric: 'model_info', over: 'sum', by: ['model_type', 'version', 'source'] }]
       },
       {
+        title: 'Last reload',
+        description:
+          'Whether the version that was to be loaded last failed in any instance: then the one before answers. ModelReloadFailed watches it.',
+        unit: 'state',
+        show: 'number',
+        queries: [{ kind: 'value', metric: 'model_last_reload_successful', over: 'min', by: ['model'] }],
+        states: ['failed', 'in order'],
+        thresholds: [
+          { from: 0, colour: 'red' },
+          { from: 1, colour: 'green' }
+        ]
+      },
+      {
         title: 'Inference time',
         description: 'Of one run of the model, of however many rows.',
         unit: 'seconds',

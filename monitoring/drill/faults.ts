@@ -98,6 +98,19 @@ export function faultsOf(service: DrillService, traffic: Traffic, redis?: Gate):
       heal: () => (traffic.storm = false)
     },
     {
+      name: 'broken version',
+      expected: ['ModelReloadFailed'],
+      consequences: [],
+      async inject() {
+        runtime.refusing = true
+        await app.model.load(model).catch(() => undefined)
+      },
+      async heal() {
+        runtime.refusing = false
+        await app.model.load(model)
+      }
+    },
+    {
       name: 'dead language model',
       expected: ['AnalysisFailing'],
       consequences: ['CircuitOpen'],

@@ -36,21 +36,25 @@ export function troubled(source: MarketSource, trouble: Readonly<Trouble>): Mark
   }
 }
 
-/** A runtime that can be made to hang. */
+/** A runtime that can be made to hang, and to refuse. */
 export interface Runtime {
+  /** Whether no version can be opened. */
+  refusing: boolean
   /** Runs begin when `go` is called, not before. */
   hang(): void
   go(): void
   open: OpenSession
 }
 
-export function hangingRuntime(open: OpenSession): Runtime {
+export function troubledRuntime(open: OpenSession): Runtime {
   let free = Promise.withResolvers<void>()
   free.resolve()
-  return {
+  const runtime: Runtime = {
+    refusing: false,
     hang: () => void (free = Promise.withResolvers()),
     go: () => free.resolve(),
     async open(bytes, tensors) {
+      if (runtime.refusing) throw new Error('no version can be opened')
       const session = await open(bytes, tensors)
       const run: typeof session.run = async (next) => {
         await free.promise
@@ -59,6 +63,7 @@ export function hangingRuntime(open: OpenSession): Runtime {
       return { ...session, run }
     }
   }
+  return runtime
 }
 
 /** A coin in the form of CoinGecko's replies. */
@@ -124,7 +129,7 @@ export async function startService(redis?: string): Promise<DrillService> {
   const ways = await Promise.all(servers.map(async (server) => openGate((server.address() as AddressInfo).port)))
   const [coingecko, languageModel] = ways as [Gate, Gate]
   const trouble: Trouble = { failing: false, delay: 0 }
-  const runtime = hangingRuntime(openOnnxSession)
+  const runtime = troubledRuntime(openOnnxSession)
   const config = loadConfig({
     LOG_LEVEL: 'silent',
     COIN_SOURCE: 'coingecko',

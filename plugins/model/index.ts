@@ -159,6 +159,8 @@ async function model(fastify: FastifyInstance, options: ModelOptions): Promise<v
     onReject: reject,
     onReload: guard(onReload),
     onFault: (err) => fastify.log.error({ err }, 'model could not be released'),
+    // Whoever asked has been told; those on call were not.
+    onFailure: (name, err) => fastify.log.warn({ model: name, err }, 'model not loaded'),
     log({ manifest: { name, version, source }, file }, where, message) {
       fastify.log.info({ model: name, version, source, file, execution: where }, message)
     }

@@ -55,6 +55,8 @@ export interface RegistryOptions {
   onReload: (reload: Reload) => void
   /** Told that a session could not be released. */
   onFault: (error: Error) => void
+  /** Told of an error that ended a load or rollback. */
+  onFailure: (name: string, error: unknown) => void
   log: (version: ModelVersion, execution: Execution, message: string) => void
 }
 
@@ -262,6 +264,7 @@ export class Registry {
       return version
     } catch (error) {
       report('failure', reasonOf(error, RELOAD_REASONS))
+      this.#options.onFailure(name, error)
       throw error
     }
   }

@@ -2,7 +2,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { createMeters } from '../../monitoring/meters.ts'
 import metrics from '../../plugins/metrics/index.ts'
-import type { Manifest } from '../../plugins/model/index.ts'
+import type { Manifest, ReloadReason } from '../../plugins/model/index.ts'
 import { build, fakeSource, scrape, waveCandles } from '../helper.ts'
 
 /** An app with metrics and nothing that writes them. */
@@ -77,6 +77,26 @@ t.test('models that the service does not know are counted as one, and their prob
     'model_predictions_total{model_type="outperform"}': 0,
     model_prediction_probability_count: 0
   })
+})
+
+t.test('of models that share a label one that failed is told of, whatever becomes of the others', async (t) => {
+  const app = await bare(t)
+  const { model } = createMeters(app.metrics)
+  const reload = (name: string, reason: ReloadReason): void => {
+    const result = reason === 'none' ? 'success' : 'failure'
+    model.onReload({ model: name, version: undefined, result, reason, seconds: 0.1 })
+  }
+  const successful = async (): Promise<number | undefined> =>
+    (await scrape(app))['model_last_reload_successful{model="other"}']
+  for (const reason of ['unknown', 'not_loaded', 'no_rollback', 'changing'] as const) reload('tiny', reason)
+  t.equal(await successful(), 1, 'no version was tried')
+  reload('tiny', 'checksum')
+  reload('forest', 'none')
+  t.equal(await successful(), 0)
+  reload('tiny', 'changing')
+  t.equal(await successful(), 0)
+  reload('tiny', 'none')
+  t.equal(await successful(), 1)
 })
 
 t.test('requests that are shed are counted', async (t) => {

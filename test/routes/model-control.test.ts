@@ -1,7 +1,7 @@
 import { cp, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { hangingRuntime } from '../../monitoring/drill/service.ts'
+import { troubledRuntime } from '../../monitoring/drill/service.ts'
 import { type Manifest, type OpenSession, openOnnxSession } from '../../plugins/model/index.ts'
 import { build, fakeSource, scrape, waveCandles } from '../helper.ts'
 
@@ -59,8 +59,33 @@ t.test('reloads are counted by how they ended, whatever is asked for', async (t)
     'model_reloads_total{model="outperform",result="success",reason="none"}': 1,
     'model_reloads_total{model="outperform",result="failure",reason="unknown"}': 1,
     'model_reloads_total{model="outperform",result="failure",reason="checksum"}': 0,
-    'model_reloads_total{model="other",result="failure",reason="unknown"}': 1
+    'model_reloads_total{model="other",result="failure",reason="unknown"}': 1,
+    'model_last_reload_successful{model="outperform"}': 1,
+    'model_last_reload_successful{model="other"}': 1
   })
+})
+
+t.test('a version that fails is told of until one loads, but not what was only mistyped', async (t) => {
+  const runtime = troubledRuntime(openOnnxSession)
+  const lines: string[] = []
+  const logger = { level: 'warn', stream: { write: (line: string) => void lines.push(line) } }
+  const app = await build(t, { MODEL_CONTROL_TOKEN }, { openSession: runtime.open, logger })
+  const successful = async (): Promise<number | undefined> =>
+    (await scrape(app))['model_last_reload_successful{model="outperform"}']
+  t.equal(await successful(), 1)
+  runtime.refusing = true
+  await t.rejects(app.model.load('outperform'), { code: 'TF_ERR_MODEL_OPEN' })
+  t.equal(await successful(), 0)
+  t.match(JSON.parse(lines.at(-1)!), {
+    msg: 'model not loaded',
+    model: 'outperform',
+    err: { code: 'TF_ERR_MODEL_OPEN' }
+  })
+  runtime.refusing = false
+  await t.rejects(app.model.load('outperform', '999'))
+  t.equal(await successful(), 0, 'nothing was tried')
+  await app.model.load('outperform')
+  t.equal(await successful(), 1)
 })
 
 t.test('the routes are there with a token only, documented, and limited', async (t) => {
@@ -181,7 +206,7 @@ t.test('a version may be pinned by its number', async (t) => {
 })
 
 t.test('a prediction that its client gave up is not scored', async (t) => {
-  const runtime = hangingRuntime(openOnnxSession)
+  const runtime = troubledRuntime(openOnnxSession)
   const app = await build(t, {}, { openSession: runtime.open })
   const address = await app.listen({ host: '127.0.0.1', port: 0 })
   const { features } = app.model.serving('outperform').manifest

@@ -241,6 +241,18 @@ t.test('dead language model', async (t) => {
   t.same(traffic, calm())
 })
 
+t.test('broken version', async (t) => {
+  const { fault, drilled, status } = await prepare(t, 'broken version')
+  const successful = async (): Promise<number | undefined> =>
+    (await scrape(drilled.app))['model_last_reload_successful{model="outperform"}']
+  t.equal(await successful(), 1)
+  await fault.inject()
+  t.equal(await successful(), 0)
+  t.equal(await status('/ranking?country=Switzerland'), 200, 'the version before answers')
+  await fault.heal()
+  t.equal(await successful(), 1)
+})
+
 t.test('hanging model', async (t) => {
   const { fault, drilled, traffic } = await prepare(t, 'hanging model')
   const { model } = drilled.app

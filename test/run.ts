@@ -41,6 +41,9 @@ for await (const line of createInterface({ input: child.stdout })) {
   }
 }
 const code = await exit
-if (code !== 0 && failed === 0) failed = 1
+if (code !== 0 && failed === 0) {
+  process.stdout.write(`no test failed, but tap exited with ${code}: see the coverage above, it must be 100 %\n`)
+  failed = 1
+}
 process.stdout.write(`${passed} passed, ${failed} failed\n`)
 process.exitCode = code

@@ -74,7 +74,7 @@ t.test('an uncaught error is logged, the service closed, and the exit code is 1'
 })
 
 t.test('SIGTERM: not ready, still answering and scraped, then done with exit code 0', async (t) => {
-  const { url, child, exit } = await start(t, { SHUTDOWN_DELAY_SECONDS: '2' })
+  const { url, child, exit } = await start(t, { SHUTDOWN_DELAY_SECONDS: '5' })
   t.equal((await fetch(`${url}/health/ready`)).status, 200)
   child.kill('SIGTERM')
   let status = 200

@@ -68,7 +68,7 @@ export async function createFolder(folder: string): Promise<void> {
 
 /** Adds packages (names with ranges, tarballs) to a service. */
 export async function install(folder: string, packages: readonly string[]): Promise<void> {
-  const flags = ['--prefer-offline', '--no-audit', '--no-fund', '--ignore-scripts']
+  const flags = ['--prefer-offline', '--fetch-retries=5', '--no-audit', '--no-fund', '--ignore-scripts']
   await run(folder, 'npm', 'install', ...flags, ...packages)
 }
 

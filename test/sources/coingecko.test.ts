@@ -4,7 +4,7 @@ import type { Fetched } from '../../domain/market.ts'
 import { coingeckoSource } from '../../sources/coingecko.ts'
 import { createQuota } from '../../sources/quota.ts'
 import { createUpstream, UpstreamError, type UpstreamOptions } from '../../sources/upstream.ts'
-import { FAULTS, type Handler, type Stub, TOO_LARGE, json, startStub } from './stub.ts'
+import { FAULTS, patienceWith, type Handler, type Stub, TOO_LARGE, json, startStub } from './stub.ts'
 
 /** A row in the form of CoinGecko's, of an invented coin. */
 function row(id: string, over: object = {}): Record<string, unknown> {
@@ -300,15 +300,10 @@ t.test('the quota bounds requests and retries, and keeps some of them for the li
   t.equal((await source.largest()).ok, true)
 })
 
-for (const { name, expected, handler, origin } of FAULTS) {
+for (const fault of FAULTS) {
+  const { name, expected, handler, origin } = fault
   t.test(`${name}: ${expected}, whatever is asked`, async (t) => {
-    const options = {
-      deadline: 300,
-      attemptTimeout: 150,
-      maxBytes: TOO_LARGE - 1,
-      failures: 100,
-      ...(origin && { origin, deadline: 20_000, attemptTimeout: 20_000 })
-    }
+    const options = { ...patienceWith(fault), maxBytes: TOO_LARGE - 1, failures: 100, ...(origin && { origin }) }
     const { source } = await build(t, handler, options)
     const all = [source.largest(), source.byIds(['a']), source.search('a'), source.details('a')]
     for (const fetched of await Promise.all(all)) {

@@ -282,13 +282,12 @@ t.test('an error that is none of the upstream is a fault of the code, and thrown
   await t.rejects(source.complete(MESSAGES), { message: 'a bug' })
 })
 
+/** Milliseconds: none that a fault asks us to wait for (Retry-After) ends within them. */
+const PATIENCE = { short: 500, long: 5000, resolver: 30_000 }
 for (const { name, expected, handler, origin } of FAULTS) {
   t.test(`${name}: ${expected}`, async (t) => {
-    const { source } = await build(t, handler, {
-      origin,
-      timeout: origin === undefined ? 200 : 5000,
-      maxBytes: TOO_LARGE - 1
-    })
+    const timeout = expected === 'timeout' ? PATIENCE.short : origin === undefined ? PATIENCE.long : PATIENCE.resolver
+    const { source } = await build(t, handler, { origin, timeout, maxBytes: TOO_LARGE - 1 })
     t.match(await source.complete(MESSAGES), { ok: false, error: expected, tokens: null })
   })
 }

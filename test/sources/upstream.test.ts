@@ -8,7 +8,7 @@ import {
   UpstreamError,
   createUpstream
 } from '../../sources/upstream.ts'
-import { FAULTS, type Handler, type Stub, TOO_LARGE, json, startStub } from './stub.ts'
+import { FAULTS, patienceWith, type Handler, type Stub, TOO_LARGE, json, startStub } from './stub.ts'
 
 type Options = Partial<UpstreamOptions>
 
@@ -56,17 +56,16 @@ t.test('what is asked, and what is answered', async (t) => {
   t.equal(upstream.state, 'closed')
 })
 
-for (const { name, expected, handler, origin } of FAULTS) {
+for (const fault of FAULTS) {
+  const { name, expected, handler, origin } = fault
   // What is JSON is a matter for the source that reads it.
   if (name === 'JSON of another form') continue
   t.test(`${name} is ${expected}`, async (t) => {
     const options = {
       retries: 0,
-      deadline: 300,
-      attemptTimeout: 150,
+      ...patienceWith(fault),
       maxBytes: TOO_LARGE - 1,
-      // A resolver may take its time to say no.
-      ...(origin && { origin, deadline: 20_000, attemptTimeout: 20_000 })
+      ...(origin && { origin })
     }
     const { upstream } = await build(t, handler, options)
     const error = await failure(upstream.get('/secret', { query: { key: 'confidential' } }))
@@ -88,10 +87,11 @@ t.test('what may be over in a moment is asked again, and nothing else', async (t
     ['broken JSON', false],
     ['302', false]
   ] as const) {
-    const { handler } = FAULTS.find((fault) => fault.name === name)!
+    const fault = FAULTS.find((one) => one.name === name)!
     let retried = 0
-    const options = { attemptTimeout: 100, deadline: 2000, onRetry: () => retried++ }
-    const { upstream, stub } = await build(t, failing(1, handler), options)
+    const { attemptTimeout } = patienceWith(fault)
+    const options = { attemptTimeout, deadline: 60_000, onRetry: () => retried++ }
+    const { upstream, stub } = await build(t, failing(1, fault.handler), options)
     if (again) t.match(await upstream.get('/x'), { url: '/x' }, name)
     else await failure(upstream.get('/x'))
     t.equal(stub.requests.length, again ? 2 : 1, name)
@@ -144,18 +144,18 @@ t.test('after failures in a row the circuit opens, tries one call after a while,
   const { upstream, stub } = await build(t, (_request, response) => json(response, {}, broken ? 500 : 200), {
     retries: 0,
     failures: 3,
-    openFor: 80,
+    openFor: 500,
     onState: (state) => states.push(state)
   })
   for (let i = 0; i < 3; i++) t.equal((await failure(upstream.get('/x'))).reason, 'upstream_error')
   t.equal(upstream.state, 'open')
   t.match(await failure(upstream.get('/x')), { reason: 'circuit_open', retryAfter: 1, status: undefined })
   t.equal(stub.requests.length, 3, 'and it is left alone')
-  await sleep(100)
+  await sleep(600)
   t.equal((await failure(upstream.get('/x'))).reason, 'upstream_error', 'one is tried')
   t.equal((await failure(upstream.get('/x'))).reason, 'circuit_open')
   broken = false
-  await sleep(100)
+  await sleep(600)
   t.same(await upstream.get('/x'), {})
   t.equal(upstream.state, 'closed')
   t.same(states, ['open', 'half_open', 'open', 'half_open', 'closed'])
@@ -239,7 +239,7 @@ t.test('a deadline holds while a connection is not made', async (t) => {
   const started = performance.now()
   const errors = await Promise.all(Array.from({ length: 6 }, async () => failure(upstream.get('/x'))))
   t.same(new Set(errors.map(({ reason }) => reason)), new Set(['timeout']))
-  t.ok(performance.now() - started < 1000)
+  t.ok(performance.now() - started < 5000)
 })
 
 t.test('a body that comes drop by drop is cut at the end of its attempt', async (t) => {
@@ -311,11 +311,15 @@ t.test('what has no room when it is to be sent again tells why it was to be', as
   let asked = 0
   const { upstream } = await build(
     t,
-    (_request, response) => void (asked++ === 0 ? json(response, {}, 503) : setTimeout(() => json(response, {}), 80)),
-    { concurrency: 1, maxPending: 0, random: () => 0.4 }
+    (_request, response) =>
+      void (asked++ === 0
+        ? json(response, {}, 503, { 'retry-after': '1' })
+        : setTimeout(() => json(response, {}), 2000)),
+    { concurrency: 1, maxPending: 0, attemptTimeout: 20_000, deadline: 60_000 }
   )
   const first = failure(upstream.get('/first'))
-  await sleep(15)
+  // It has been answered, and waits for its second.
+  await sleep(300)
   const second = upstream.get('/second')
   t.match(await first, { reason: 'upstream_error', status: 503 })
   t.same(await second, {})

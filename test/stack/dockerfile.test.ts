@@ -267,10 +267,11 @@ t.test('the image that the Dockerfile makes', async (t) => {
     }
 
     const draining = once(child.stdout, 'data')
+    const closed = once(child, 'close')
     child.kill(stage.stopSignal as NodeJS.Signals)
     await draining
     t.equal(await health(), 1, 'not healthy while it stops')
-    t.equal((await once(child, 'close'))[0], 0)
+    t.equal((await closed)[0], 0)
     t.equal(globSync('**', { cwd: app }).length, before, 'no file was written')
   })
 })

@@ -126,7 +126,7 @@ for (const onStoreFailure of STORE_FAILURES) {
   t.test(`${onStoreFailure}: a store that hangs, dies and comes back, under load`, LIMIT, async (t) => {
     const [port] = await freePorts(1)
     let server = await startRedis(t, port!)
-    const { app, ask, without } = await build(t, port!, { max: 1_000_000, storeTimeout: 300, onStoreFailure })
+    const { app, ask, without } = await build(t, port!, { max: 1_000_000, storeTimeout: 1000, onStoreFailure })
     const refused = onStoreFailure === 'closed' ? 503 : 200
     let slowest = 0
 

@@ -93,10 +93,11 @@ t.test('a run that the runtime refuses fails alone, wherever it is', async (t) =
 })
 
 t.test('auto: inline, or in a thread if a run takes long', async (t) => {
-  const folder = repositoryOf(t, [slow('1'), slow('2', 700)])
+  const folder = repositoryOf(t, [slow('1'), slow('2', 1400)])
   const app = await build(t, { repository: folder })
   t.equal(app.model.execution('tiny'), 'thread')
-  await app.model.load('tiny', '1')
+  // A busy machine may be slow once.
+  for (let tries = 0; tries < 20 && app.model.execution('tiny') !== 'inline'; tries++) await app.model.load('tiny', '1')
   t.equal(app.model.execution('tiny'), 'inline')
   await app.model.load('tiny', '2')
   t.equal(app.model.execution('tiny'), 'thread')
@@ -107,8 +108,9 @@ t.test('a slow model stops nobody else, and who closes waits for its runs', asyn
   const app = await build(t, { repository: repositoryOf(t, [slow('1')]), execution: 'thread', maxBatchSize: 10 })
   app.get('/ping', async () => 'pong')
   let answered = 0
-  const clients = Array.from({ length: 50 }, async () => {
-    const { probability } = await app.model.predict('tiny', Float32Array.of(1500, 0))
+  const clients = Array.from({ length: 50 }, async (_, i) => {
+    // The first run is long, whatever the machine: the others need not be.
+    const { probability } = await app.model.predict('tiny', Float32Array.of(i < 10 ? 4000 : 1500, 0))
     answered++
     return probability![0]
   })
@@ -174,7 +176,7 @@ t.test('a process that dies in a run fails that run only', async (t) => {
 })
 
 t.test('a thread that is late is left to its run; who waits for it waits no longer than a run may take', async (t) => {
-  const session = await pool(t, { kind: 'thread', timeout: 400 })
+  const session = await pool(t, { kind: 'thread', timeout: 150 })
   const late = { code: 'TF_ERR_MODEL_DEADLINE' }
   await t.rejects(ask(session, 4000), late)
   await t.rejects(ask(session, 1), late)
@@ -286,7 +288,7 @@ t.test(
     const options: Partial<ModelOptions> = {
       repository: folder,
       versionPolicy: { tiny: { pinned: '1' } },
-      runTimeoutMs: 1500
+      runTimeoutMs: 500
     }
     const reasons: string[] = []
     const app = await build(t, { ...options, onReload: ({ reason }) => reasons.push(reason) })

@@ -64,7 +64,8 @@ t.test('sixty requests a minute without options', async (t) => {
   for (let made = 0; made < 60; made++) t.equal((await app.inject('/')).statusCode, 200)
   const refused = await app.inject('/')
   t.equal(refused.statusCode, 429)
-  t.equal(refused.headers['retry-after'], '60')
+  const wait = Number(refused.headers['retry-after'])
+  t.ok(wait > 50 && wait <= 60, `${wait} s, on a real clock`)
 })
 
 t.test('the refusal is a coded error, and its Retry-After is true to the second', async (t) => {

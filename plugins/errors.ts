@@ -71,10 +71,21 @@ function problemOf(error: FastifyError, instance: string, requestId: string): Pr
   }
 }
 
+/**
+ * A coded 503 is a refusal of the service's own, in its own words: a warning without a stack, since they come in thousands just
+ * when there is too much to do.
+ */
+function note(error: FastifyError, status: number, { log }: FastifyRequest): void {
+  if (status < 500) log.debug({ err: error }, 'request refused')
+  else if (status === 503 && error.code?.startsWith('TF_ERR_')) {
+    const { code, message, cause } = error
+    log.warn({ code, reason: message, cause: cause instanceof Error ? cause.message : undefined }, 'request failed')
+  } else log.error({ err: error }, 'request failed')
+}
+
 function send(error: FastifyError, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const problem = problemOf(error, request.url, request.id)
-  if (problem.status >= 500) request.log.error({ err: error }, 'request failed')
-  else request.log.debug({ err: error }, 'request refused')
+  note(error, problem.status, request)
   const { headers } = error as { headers?: Record<string, string> }
   return reply
     .code(problem.status)

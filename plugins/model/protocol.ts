@@ -1,6 +1,7 @@
 /** The routes of the Open Inference Protocol v2, as KServe, Triton and MLServer have them. */
 import type { FastifyInstance, RouteShorthandOptions, preHandlerHookHandler } from 'fastify'
 import { departure } from './departure.ts'
+import { type Fails, errorReply } from './error-reply.ts'
 import { TF_ERR_MODEL_MEDIA_TYPE, TF_ERR_MODEL_NOT_LOADED } from './errors.ts'
 import type { Manifest } from './manifest.ts'
 import type { ProtocolData } from './options.ts'
@@ -18,7 +19,6 @@ export interface ProtocolOptions extends ProtocolData {
   isReady: () => boolean
 }
 
-type Fails = Error & { code?: string; statusCode?: number; headers?: Record<string, string> }
 type Of = { Params: { name: string; version?: string } }
 
 const { DATATYPE, PLATFORM } = shapes
@@ -31,16 +31,8 @@ function isolate(scope: FastifyInstance): void {
   // Schemas are for OpenAPI; checkRequest is more exact.
   scope.setValidatorCompiler(() => () => true)
   scope.setSerializerCompiler(() => (reply) => JSON.stringify(reply))
-  scope.setErrorHandler<Fails>((error, request, reply) => {
-    const { statusCode: status = 500, headers = {}, message, code = '' } = error
-    if (status >= 500) request.log.error({ err: error }, 'request failed')
-    // A coded 502 to 504 says what its own plugin wrote; any other one could repeat what a library said.
-    const mayTell = status < 500 || (status > 500 && code.startsWith('TF_ERR_'))
-    return reply
-      .code(status)
-      .headers(headers)
-      .send({ error: mayTell ? message : 'the request failed' })
-  })
+  // A coded 502 to 504 says what its own plugin wrote; any other one could repeat what a library said.
+  scope.setErrorHandler<Fails>(errorReply((status, code) => status > 500 && code.startsWith('TF_ERR_')))
   // Guesses are limited if requests are: the decorator is that of @fastify/rate-limit.
   const { rateLimit } = scope as { rateLimit?: () => preHandlerHookHandler }
   scope.setNotFoundHandler({ preHandler: rateLimit ? [rateLimit()] : [] }, ({ method, url }, reply) =>

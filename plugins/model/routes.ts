@@ -2,7 +2,8 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { type TProperties, type TSchema, Type } from '@sinclair/typebox'
 import { Value, type ValueError } from '@sinclair/typebox/value'
-import type { FastifyError, FastifyInstance, FastifySchema } from 'fastify'
+import type { FastifyInstance, FastifySchema } from 'fastify'
+import { type Fails, errorReply } from './error-reply.ts'
 import { TF_ERR_MODEL_UNAUTHORIZED } from './errors.ts'
 import { ManifestSchema } from './manifest.ts'
 import type { Registry } from './registry.ts'
@@ -57,16 +58,8 @@ export function registerControl(fastify: FastifyInstance, registry: Registry, to
       const first = firstError(schema, value ?? null)
       return first ? { error: new Error(`${first.path.slice(1) || 'the body'}: ${first.message}`) } : { value }
     })
-    // The protocol's shape of an error.
-    scope.setErrorHandler<FastifyError & { headers?: Record<string, string> }>((error, request, reply) => {
-      const { statusCode = 500, headers = {}, message } = error
-      if (statusCode >= 500) request.log.error({ err: error }, 'request failed')
-      const mayTell = statusCode < 500 || error.code?.startsWith('TF_ERR_MODEL_')
-      return reply
-        .code(statusCode)
-        .headers(headers)
-        .send({ error: mayTell ? message : 'the request failed' })
-    })
+    // Who has the token is told what is wrong with the repository.
+    scope.setErrorHandler<Fails>(errorReply((_status, code) => code.startsWith('TF_ERR_MODEL_')))
 
     scope.post<{ Body: { ready?: boolean } | null }>(
       '/v2/repository/index',

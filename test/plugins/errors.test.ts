@@ -48,6 +48,38 @@ t.test('what a 5xx says depends on who says it', async (t) => {
   }
 })
 
+t.test('a refusal of the service is a warning without a stack, a failure an error with one', async (t) => {
+  const lines: object[] = []
+  const logger = { level: 'warn', stream: { write: (line: string) => void lines.push(JSON.parse(line)) } }
+  const app = Fastify({ logger })
+  t.teardown(() => app.close())
+  await app.register(errors)
+  const coded = (status: number): Error => new (createError('TF_ERR_X', 'in its own words', status))()
+  const cause = new Error('what it came from')
+  const failures = [
+    coded(503),
+    Object.assign(coded(503), { cause }),
+    coded(502),
+    new Error('unexpected'),
+    Object.assign(new Error('of another'), { statusCode: 503 })
+  ]
+  for (const [i, failure] of failures.entries()) {
+    app.get(`/${i}`, async () => {
+      throw failure
+    })
+  }
+  for (const i of failures.keys()) await app.inject(`/${i}`)
+  const refusal = { level: 40, msg: 'request failed', code: 'TF_ERR_X', reason: 'in its own words', err: undefined }
+  t.match(lines, [
+    { ...refusal, cause: undefined },
+    { ...refusal, cause: 'what it came from' },
+    { level: 50, msg: 'request failed', err: { code: 'TF_ERR_X', stack: /in its own words/ } },
+    { level: 50, err: { stack: /unexpected/ } },
+    { level: 50, err: { stack: /of another/ } }
+  ])
+  t.equal(lines.length, failures.length)
+})
+
 t.test('headers of an error reach the client', async (t) => {
   const app = await build(t)
   app.get('/busy', async () => {

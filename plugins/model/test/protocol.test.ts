@@ -327,6 +327,32 @@ t.test('a model that is busy, late or broken says no more than that', async (t) 
   t.strictSame([broken.status, broken.body], [500, { error: 'the request failed' }])
 })
 
+t.test('a refusal is a warning without a stack in the log, a failure an error with one', async (t) => {
+  const lines: object[] = []
+  const app = Fastify({
+    logger: { level: 'warn', stream: { write: (line: string) => void lines.push(JSON.parse(line)) } }
+  })
+  t.teardown(() => app.close())
+  let broken = false
+  await app.register(modelPlugin, {
+    repository: repositoryOf(t, [['tiny', '1', {}]]),
+    maxQueueSize: 2,
+    inferenceProtocol,
+    async openSession() {
+      const session = fakeSession()
+      return { ...session, run: async (next) => (broken ? Promise.reject(new Error('odd')) : session.run(next)) }
+    }
+  })
+  await Promise.all([infer(app, request()), infer(app, request())])
+  broken = true
+  await infer(app, request())
+  t.match(lines, [
+    { level: 40, msg: 'request failed', code: 'TF_ERR_MODEL_BUSY', reason: /busy/, err: undefined },
+    { level: 50, msg: 'request failed', err: { stack: /odd/ } }
+  ])
+  t.equal(lines.length, 2)
+})
+
 t.test('an inference that its client gave up is not scored', async (t) => {
   const session = fakeSession()
   const rejects: string[] = []

@@ -141,7 +141,7 @@ export const catalogue = {
   },
   model_last_reload_successful: {
     type: 'gauge',
-    help: '0: a version failed the last time one was to be loaded, and the one before answers; 1: none did.',
+    help: '0: a version failed the last time one was to be loaded, and what answered before still does; 1: none failed.',
     labels: { model: SCORING_MODELS }
   },
   cache_hits_total: { type: 'counter', help: 'Lookups that the cache answered.', labels: { cache_type: CACHE_TYPES } },

@@ -50,7 +50,7 @@ const MISNAMED = ['nodejs_active_handles_total', 'nodejs_active_requests_total',
 
 const OPEN = { closed: 0, half_open: 0.5, open: 1 }
 
-/** Reloads that fail before any version is tried: what was asked for is not there to be done. */
+/** Reloads that could not be done, whatever state the versions are in: there is nothing to put right. */
 const NOT_TRIED: ReadonlySet<Reload['reason']> = new Set(['unknown', 'not_loaded', 'no_rollback', 'changing'])
 
 /** The callbacks of each plugin's options, and `watch` for what is read rather than reported. */

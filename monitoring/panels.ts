@@ -441,7 +441,7 @@ export const details: readonly Row[] = [
       {
         title: 'Last reload',
         description:
-          'Whether the version that was to be loaded last failed in any instance: then the one before answers. ModelReloadFailed watches it.',
+          'Whether the version that was to be loaded last failed in any instance: what answered before still does. ModelReloadFailed watches it.',
         unit: 'state',
         show: 'number',
         queries: [{ kind: 'value', metric: 'model_last_reload_successful', over: 'min', by: ['model'] }],

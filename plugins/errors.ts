@@ -79,7 +79,7 @@ function note(error: FastifyError, status: number, { log }: FastifyRequest): voi
   if (status < 500) log.debug({ err: error }, 'request refused')
   else if (status === 503 && error.code?.startsWith('TF_ERR_')) {
     const { code, message, cause } = error
-    log.warn({ code, reason: message, cause: cause instanceof Error ? cause.message : undefined }, 'request failed')
+    log.warn({ code, reason: message, cause: cause instanceof Error ? cause.message : undefined }, 'request refused')
   } else log.error({ err: error }, 'request failed')
 }
 

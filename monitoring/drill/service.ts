@@ -123,8 +123,12 @@ export interface DrillService {
   close(): Promise<void>
 }
 
-/** The service, listening. @param redis address of a Redis, if there is one */
-export async function startService(redis?: string): Promise<DrillService> {
+/**
+ * The service, listening.
+ * @param redis address of a Redis, if there is one
+ * @param maxEventLoopDelay milliseconds; a busy machine is no fault of the drill, and one that is as late as this is of no use for it
+ */
+export async function startService(redis?: string, maxEventLoopDelay = 200): Promise<DrillService> {
   const servers = [await startServer(coingeckoReply), await startServer(completion)]
   const ways = await Promise.all(servers.map(async (server) => openGate((server.address() as AddressInfo).port)))
   const [coingecko, languageModel] = ways as [Gate, Gate]
@@ -137,8 +141,7 @@ export async function startService(redis?: string): Promise<DrillService> {
     COINGECKO_RPM: '1000',
     OPENAI_BASE_URL: `http://127.0.0.1:${languageModel.port}/v1`,
     OPENAI_MODEL: 'invented',
-    // A busy machine is no fault of the drill; one that is as late as this is of no use for it.
-    MAX_EVENT_LOOP_DELAY_MS: '200',
+    MAX_EVENT_LOOP_DELAY_MS: String(maxEventLoopDelay),
     // Clients have addresses of their own.
     TRUST_PROXY: 'loopback',
     // Rankings and coins stay in the cache, unless the fault is a cold one; quotes and analyses are asked for every time.

@@ -3,7 +3,7 @@ import type { TObject } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Patience, Prediction, Run } from './batcher.ts'
-import { REJECT_REASONS, type RejectReason, reasonOf } from './coded.ts'
+import { REJECT_REASONS, type RejectReason, isModelError, reasonOf } from './coded.ts'
 import { departure } from './departure.ts'
 import { TF_ERR_MODEL_NOT_LOADED, TF_ERR_MODEL_REGISTERED } from './errors.ts'
 import { checkVectors, featuresSchema, outOfRange, toVector } from './features.ts'
@@ -153,14 +153,19 @@ async function model(fastify: FastifyInstance, options: ModelOptions): Promise<v
     batching,
     refuse,
     advice,
-    open: createRuntime({ execution, workers, runTimeoutMs }, openSession),
+    open: createRuntime({ execution, workers, runTimeoutMs }, openSession, (err) =>
+      fastify.log.error({ err }, 'a thread or process of a model has ended by itself')
+    ),
     drainTimeoutMs,
     onRun: guard(onRun),
     onReject: reject,
     onReload: guard(onReload),
     onFault: (err) => fastify.log.error({ err }, 'model could not be released'),
-    // Whoever asked has been told; those on call were not.
-    onFailure: (name, err) => fastify.log.warn({ model: name, err }, 'model not loaded'),
+    // Whoever asked has been told; those on call were not. What this package says by itself needs no stack.
+    onFailure(name, error) {
+      const what = isModelError(error) ? { code: error.code, reason: error.message } : { err: error }
+      fastify.log.warn({ model: name, ...what }, 'a load or rollback failed')
+    },
     log({ manifest: { name, version, source }, file }, where, message) {
       fastify.log.info({ model: name, version, source, file, execution: where }, message)
     }

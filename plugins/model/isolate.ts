@@ -15,13 +15,16 @@ export interface IsolateOptions {
   startTimeout: number
   timeout: number
   endTimeout: number
+  /** Told when it ends and nobody has ended it, with the reason as the error's cause. */
+  onCrash?: (error: Error) => void
 }
 
 /** What threads and processes have in common. */
 interface Channel {
   send(order: Order): void
   onAnswer(listener: (answer: Answer) => void): void
-  onExit(listener: () => void): void
+  /** `how`: its exit code or signal, or what was thrown in it. */
+  onExit(listener: (how: string) => void): void
   /** Threads have none: to end one during a run ends the whole process. */
   kill?(): void
 }
@@ -31,8 +34,9 @@ const ENTRY = new URL(`worker${extname(import.meta.filename)}`, import.meta.url)
 
 function ignore(): void {}
 
-function crashed(): Error {
-  return Object.assign(new TF_ERR_MODEL_CRASHED(), { headers: { 'retry-after': '1' } })
+function crashed(how?: string): Error {
+  const cause = how === undefined ? undefined : new Error(how)
+  return Object.assign(new TF_ERR_MODEL_CRASHED(), { cause, headers: { 'retry-after': '1' } })
 }
 
 /** Threads that follow an order. */
@@ -56,7 +60,8 @@ function startThread(): Channel {
   if (!watched) process.on('exit', exitAtOnce)
   watched = true
   // What is thrown there ends it.
-  worker.on('error', ignore)
+  let thrown: Error | undefined
+  worker.on('error', (error) => (thrown = error))
   worker.on('message', () => busy.delete(worker)).once('exit', () => busy.delete(worker))
   return {
     send(order) {
@@ -64,7 +69,7 @@ function startThread(): Channel {
       worker.postMessage(order, order.order === 'run' ? [order.features.buffer as ArrayBuffer] : [])
     },
     onAnswer: (listener) => void worker.on('message', listener),
-    onExit: (listener) => void worker.once('exit', listener)
+    onExit: (listener) => void worker.once('exit', (code) => listener(thrown?.message ?? `exit code ${code}`))
   }
 }
 
@@ -75,7 +80,7 @@ function startProcess(): Channel {
   return {
     send: (order) => void child.send(order, ignore),
     onAnswer: (listener) => void child.on('message', (answer) => listener(answer as Answer)),
-    onExit: (listener) => void child.once('exit', listener),
+    onExit: (listener) => void child.once('exit', (code, signal) => listener(signal ?? `exit code ${code}`)),
     kill: () => void child.kill('SIGKILL')
   }
 }
@@ -90,6 +95,8 @@ export class Isolate {
   /** Resolves when the order under way has ended, also one that nobody waits for any more. */
   idle: Promise<void> = Promise.resolve()
   alive = true
+  /** Whether it is ended from here. */
+  #ending = false
 
   constructor(options: IsolateOptions) {
     this.#options = options
@@ -99,9 +106,11 @@ export class Isolate {
       this.#order = undefined
     })
     this.#exited = new Promise((resolve) => {
-      this.#channel.onExit(() => {
+      this.#channel.onExit((how) => {
         this.alive = false
-        this.#order?.reject(crashed())
+        const error = crashed(how)
+        this.#order?.reject(error)
+        if (!this.#ending) options.onCrash?.(error)
         resolve()
       })
     })
@@ -124,9 +133,17 @@ export class Isolate {
 
   /** Ends it after its run, for which a process is not waited for, and a thread not for ever. */
   async end(): Promise<void> {
+    this.#ending = true
     this.#channel.send({ order: 'end' })
-    if (this.#order !== undefined) this.#channel.kill?.()
-    await this.#within(this.#exited, this.#options.endTimeout).catch(() => this.#channel.kill?.())
+    if (this.#order !== undefined) this.#kill()
+    await this.#within(this.#exited, this.#options.endTimeout).catch(() => this.#kill())
+  }
+
+  /** A process; a thread goes on. */
+  #kill(): void {
+    if (this.#channel.kill === undefined) return
+    this.#ending = true
+    this.#channel.kill()
   }
 
   async #follow(order: Order, timeout: number): Promise<Answer> {
@@ -138,7 +155,7 @@ export class Isolate {
     this.idle = answered.then(ignore, ignore)
     this.#channel.send(order)
     const answer = await this.#within(answered, timeout).catch((error: Error) => {
-      this.#channel.kill?.()
+      this.#kill()
       throw error
     })
     if (answer.answer === 'failed') throw new Error(answer.message)

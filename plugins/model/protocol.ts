@@ -1,7 +1,7 @@
 /** The routes of the Open Inference Protocol v2, as KServe, Triton and MLServer have them. */
 import type { FastifyInstance, RouteShorthandOptions, preHandlerHookHandler } from 'fastify'
 import { departure } from './departure.ts'
-import { type Fails, errorReply } from './error-reply.ts'
+import { type ReplyError, errorReply } from './error-reply.ts'
 import { TF_ERR_MODEL_MEDIA_TYPE, TF_ERR_MODEL_NOT_LOADED } from './errors.ts'
 import type { Manifest } from './manifest.ts'
 import type { ProtocolData } from './options.ts'
@@ -32,7 +32,7 @@ function isolate(scope: FastifyInstance): void {
   scope.setValidatorCompiler(() => () => true)
   scope.setSerializerCompiler(() => (reply) => JSON.stringify(reply))
   // A coded 502 to 504 says what its own plugin wrote; any other one could repeat what a library said.
-  scope.setErrorHandler<Fails>(errorReply((status, code) => status > 500 && code.startsWith('TF_ERR_')))
+  scope.setErrorHandler<ReplyError>(errorReply((status, code) => status > 500 && code.startsWith('TF_ERR_')))
   // Guesses are limited if requests are: the decorator is that of @fastify/rate-limit.
   const { rateLimit } = scope as { rateLimit?: () => preHandlerHookHandler }
   scope.setNotFoundHandler({ preHandler: rateLimit ? [rateLimit()] : [] }, ({ method, url }, reply) =>

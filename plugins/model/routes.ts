@@ -3,7 +3,7 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import { type TProperties, type TSchema, Type } from '@sinclair/typebox'
 import { Value, type ValueError } from '@sinclair/typebox/value'
 import type { FastifyInstance, FastifySchema } from 'fastify'
-import { type Fails, errorReply } from './error-reply.ts'
+import { type ReplyError, errorReply } from './error-reply.ts'
 import { TF_ERR_MODEL_UNAUTHORIZED } from './errors.ts'
 import { ManifestSchema } from './manifest.ts'
 import type { Registry } from './registry.ts'
@@ -59,7 +59,7 @@ export function registerControl(fastify: FastifyInstance, registry: Registry, to
       return first ? { error: new Error(`${first.path.slice(1) || 'the body'}: ${first.message}`) } : { value }
     })
     // Who has the token is told what is wrong with the repository.
-    scope.setErrorHandler<Fails>(errorReply((_status, code) => code.startsWith('TF_ERR_MODEL_')))
+    scope.setErrorHandler<ReplyError>(errorReply((_status, code) => code.startsWith('TF_ERR_MODEL_')))
 
     scope.post<{ Body: { ready?: boolean } | null }>(
       '/v2/repository/index',

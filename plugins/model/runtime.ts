@@ -25,14 +25,16 @@ export interface Runtime {
 /** Opens a version and proves it. `serving`: there are requests that this must not disturb. */
 export type OpenRuntime = (bytes: Uint8Array, manifest: Manifest, serving: boolean) => Promise<Runtime>
 
+/** `onCrash`: told when a thread or process ends by itself. */
 export function createRuntime(
   { execution, workers, runTimeoutMs }: Pick<ModelData, 'execution' | 'workers' | 'runTimeoutMs'>,
-  custom: OpenSession | undefined
+  custom: OpenSession | undefined,
+  onCrash: (error: Error) => void
 ): OpenRuntime {
   const pool =
     (kind: PoolOptions['kind'], size: number): OpenSession =>
     async (bytes, tensors) =>
-      openPool(bytes, tensors, { ...PATIENCE, kind, workers: size, timeout: runTimeoutMs })
+      openPool(bytes, tensors, { ...PATIENCE, kind, workers: size, timeout: runTimeoutMs, onCrash })
   const openers: Record<Execution, OpenSession> = {
     inline: openOnnxSession,
     thread: pool('thread', workers),

@@ -92,7 +92,10 @@ t.test('of models that share a label one that failed is told of, whatever become
   t.equal(await successful(), 1, 'no version was tried')
   reload('tiny', 'checksum')
   reload('forest', 'none')
-  t.equal(await successful(), 0)
+  t.match(await scrape(app), {
+    'model_last_reload_successful{model="other"}': 0,
+    'model_last_reload_successful{model="outperform"}': 1
+  })
   reload('tiny', 'changing')
   t.equal(await successful(), 0)
   reload('tiny', 'none')

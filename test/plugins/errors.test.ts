@@ -69,7 +69,7 @@ t.test('a refusal of the service is a warning without a stack, a failure an erro
     })
   }
   for (const i of failures.keys()) await app.inject(`/${i}`)
-  const refusal = { level: 40, msg: 'request failed', code: 'TF_ERR_X', reason: 'in its own words', err: undefined }
+  const refusal = { level: 40, msg: 'request refused', code: 'TF_ERR_X', reason: 'in its own words', err: undefined }
   t.match(lines, [
     { ...refusal, cause: undefined },
     { ...refusal, cause: 'what it came from' },

@@ -77,9 +77,9 @@ t.test('a version that fails is told of until one loads, but not what was only m
   await t.rejects(app.model.load('outperform'), { code: 'TF_ERR_MODEL_OPEN' })
   t.equal(await successful(), 0)
   t.match(JSON.parse(lines.at(-1)!), {
-    msg: 'model not loaded',
+    msg: 'a load or rollback failed',
     model: 'outperform',
-    err: { code: 'TF_ERR_MODEL_OPEN' }
+    code: 'TF_ERR_MODEL_OPEN'
   })
   runtime.refusing = false
   await t.rejects(app.model.load('outperform', '999'))

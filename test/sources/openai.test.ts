@@ -282,7 +282,7 @@ t.test('an error that is none of the upstream is a fault of the code, and thrown
   await t.rejects(source.complete(MESSAGES), { message: 'a bug' })
 })
 
-/** Milliseconds: none that a fault asks us to wait for (Retry-After) ends within them. */
+/** Milliseconds: `long` is shorter than what a fault asks us to wait for (Retry-After), which no fault of the resolver does. */
 const PATIENCE = { short: 500, long: 5000, resolver: 30_000 }
 for (const { name, expected, handler, origin } of FAULTS) {
   t.test(`${name}: ${expected}`, async (t) => {

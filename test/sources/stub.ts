@@ -64,7 +64,7 @@ export interface Fault {
 /** Bytes of a reply that is too large for an upstream with `maxBytes` of less. */
 export const TOO_LARGE = 100_000
 
-/** Deadlines for a fault, without retries: short where they are what ends it. Elsewhere a slow machine, or resolver, must not. */
+/** Deadlines for a fault: short where they are what ends it. Elsewhere a slow machine, or resolver, must not. */
 export function patienceWith({ expected }: Fault): { attemptTimeout: number; deadline: number } {
   return expected === 'timeout' ? { attemptTimeout: 500, deadline: 1000 } : { attemptTimeout: 20_000, deadline: 20_000 }
 }

@@ -308,17 +308,19 @@ t.test('a broken upstream is broken however long it says so', async (t) => {
 })
 
 t.test('what has no room when it is to be sent again tells why it was to be', async (t) => {
+  const refused = Promise.withResolvers<void>()
   let asked = 0
   const { upstream } = await build(
     t,
-    (_request, response) =>
-      void (asked++ === 0
-        ? json(response, {}, 503, { 'retry-after': '1' })
-        : setTimeout(() => json(response, {}), 2000)),
+    (_request, response) => {
+      if (asked++ > 0) setTimeout(() => json(response, {}), 2000)
+      else json(response.once('finish', refused.resolve), {}, 503, { 'retry-after': '1' })
+    },
     { concurrency: 1, maxPending: 0, attemptTimeout: 20_000, deadline: 60_000 }
   )
   const first = failure(upstream.get('/first'))
-  // It has been answered, and waits for its second.
+  await refused.promise
+  // It has its answer by now, and waits for its second.
   await sleep(300)
   const second = upstream.get('/second')
   t.match(await first, { reason: 'upstream_error', status: 503 })

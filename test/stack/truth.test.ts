@@ -72,7 +72,7 @@ async function evaluated(base: string): Promise<Evaluated[]> {
     const reply = await fetch(`${base}/api/v1/rules`)
     const { data } = (await reply.json()) as { data: { groups: { name: string; rules: Omit<Evaluated, 'group'>[] }[] } }
     const found = data.groups.flatMap(({ name: group, rules: list }) => list.map((rule) => ({ ...rule, group })))
-    if (found.every(({ health }) => health !== 'unknown')) return found
+    if (found.length > 0 && found.every(({ health }) => health !== 'unknown')) return found
   }
   throw new Error(`there are rules that have not been evaluated after ${PATIENCE_MS / 1000} s`)
 }

@@ -347,7 +347,7 @@ t.test('a refusal is a warning without a stack in the log, a failure an error wi
   broken = true
   await infer(app, request())
   t.match(lines, [
-    { level: 40, msg: 'request failed', code: 'TF_ERR_MODEL_BUSY', reason: /busy/, err: undefined },
+    { level: 40, msg: 'request refused', code: 'TF_ERR_MODEL_BUSY', reason: /busy/, err: undefined },
     { level: 50, msg: 'request failed', err: { stack: /odd/ } }
   ])
   t.equal(lines.length, 2)

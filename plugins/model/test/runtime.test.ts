@@ -2,8 +2,9 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import Fastify from 'fastify'
 import t, { type Test } from 'tap'
-import type { ModelOptions, ModelSession } from '../index.ts'
+import modelPlugin, { type ModelOptions, type ModelSession } from '../index.ts'
 import { Isolate } from '../isolate.ts'
 import { type PoolOptions, openPool } from '../pool.ts'
 import { createRuntime } from '../runtime.ts'
@@ -55,11 +56,9 @@ for (const execution of ['inline', 'thread', 'process'] as const) {
       t.equal(alone[i]!.probability![0], together.probability![i])
       t.ok(Math.abs(together.probability![i]! - sigmoid(a, b)) < 1e-6)
     }
-    const session = await createRuntime({ execution, workers: 1, runTimeoutMs: 20_000 }, undefined)(
-      readFileSync(join(tinyRepository, 'tiny/1/model.onnx')),
-      tiny,
-      true
-    )
+    const session = await createRuntime({ execution, workers: 1, runTimeoutMs: 20_000 }, undefined, (error) =>
+      t.error(error)
+    )(readFileSync(join(tinyRepository, 'tiny/1/model.onnx')), tiny, true)
     t.equal(session.execution, execution, 'also in a service that runs')
     await session.session.release()
   })
@@ -173,6 +172,43 @@ t.test('a process that dies in a run fails that run only', async (t) => {
     1,
     'one that died idle is replaced'
   )
+})
+
+t.test('a process that ends by itself is told of once, with its signal, but not one that was ended', async (t) => {
+  const lines: string[] = []
+  const app = Fastify({ logger: { level: 'error', stream: { write: (line: string) => void lines.push(line) } } })
+  t.teardown(() => app.close())
+  await app.register(modelPlugin, { repository: repositoryOf(t, [slow('1')]), execution: 'process', runTimeoutMs: 700 })
+  const predict = async (a: number): Promise<unknown> => app.model.predict('tiny', Float32Array.of(a, 0))
+  await t.rejects(predict(ENDLESS), { code: 'TF_ERR_MODEL_DEADLINE' })
+  await predict(1)
+  t.same(lines, [], 'who is late is killed')
+  const [pid] = children() as [number]
+  process.kill(pid, 'SIGSEGV')
+  while (exists(pid)) await new Promise(setImmediate)
+  t.match(JSON.parse(lines[0]!), {
+    msg: 'a thread or process of a model has ended by itself',
+    err: { code: 'TF_ERR_MODEL_CRASHED', stack: /caused by: Error: SIGSEGV/ }
+  })
+  await predict(1)
+  await app.close()
+  t.equal(lines.length, 1)
+})
+
+t.test('a thread that ends by what is thrown in it says what', async (t) => {
+  const folder = repositoryOf(t, [slow('1')])
+  const thrower = join(folder, 'thrower.mjs')
+  const thrown = "if (!isMainThread) throw new Error('out of something')"
+  writeFileSync(thrower, `import { isMainThread } from 'node:worker_threads'\n${thrown}`)
+  const script = `
+    import { openPool } from '${new URL('../pool.ts', import.meta.url).href}'
+    const tell = (word) => ({ code, cause }) => console.log(word, code, cause.message)
+    const options = { kind: 'thread', workers: 1, timeout: 20000, startTimeout: 20000, endTimeout: 20 }
+    await openPool(Buffer.from(''), {}, { ...options, onCrash: tell('told') }).catch(tell('failed'))`
+  const file = join(folder, 'service.mjs')
+  writeFileSync(file, script)
+  const { stdout } = spawnSync(process.execPath, ['--import', thrower, file], { encoding: 'utf8', timeout: 60_000 })
+  t.equal(stdout, 'told TF_ERR_MODEL_CRASHED out of something\nfailed TF_ERR_MODEL_CRASHED out of something\n')
 })
 
 t.test('a thread that is late is left to its run; who waits for it waits no longer than a run may take', async (t) => {

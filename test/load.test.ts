@@ -8,7 +8,7 @@ import t from 'tap'
 import { build } from './helper.ts'
 
 // A hundred services are opened in it.
-t.setTimeout(150_000)
+t.setTimeout(600_000)
 const agent = new Agent({ keepAlive: true, maxSockets: 32 })
 
 interface Answer {
@@ -118,7 +118,7 @@ t.test('the exposition, OpenMetrics and JSON agree with the client after 6,000 r
   }
 })
 
-t.test('100 services opened and closed in one process leave nothing behind', { timeout: 140_000 }, async (t) => {
+t.test('100 services opened and closed in one process leave nothing behind', { timeout: 580_000 }, async (t) => {
   // Without the collections of garbage, which have been of more kinds the longer the process runs.
   const series = async (app: FastifyInstance): Promise<number> => {
     const { payload } = await app.inject('/prometheus')

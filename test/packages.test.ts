@@ -32,7 +32,7 @@ const SUCCESSOR = '@prometheus-io/client'
 const names = ['cache', 'metrics', 'model', 'rate-limit'] as const
 
 // Installs take their time on a machine with two cores, above all when npm's cache is empty.
-t.setTimeout(300_000)
+t.setTimeout(600_000)
 const folder = await mkdtemp(join(tmpdir(), 'packages-'))
 // Not a teardown of the test: that would not run if the installs below fail.
 process.once('exit', () => rmSync(folder, { recursive: true, force: true }))

@@ -15,12 +15,12 @@ const program = findProgram('chromium', 'chromium-browser', 'google-chrome')
 if (program === undefined) {
   process.stderr.write('SKIPPED, /dashboard is not looked at in a browser: no chromium, see CONTRIBUTING.md\n')
 }
-const LIMIT = { timeout: 120_000, skip: program === undefined }
+const LIMIT = { timeout: 400_000, skip: program === undefined }
 t.setTimeout(LIMIT.timeout)
 
 const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 /** Longer than a tick and an update. */
-const PATIENCE = { timeout: 20_000 }
+const PATIENCE = { timeout: 60_000 }
 
 async function serve(port = 0, env: Record<string, string> = {}): Promise<FastifyInstance> {
   const app = await buildApp(testConfig({ RATE_LIMIT_RPM: String(RATE_LIMIT_RPM), ...env }))

@@ -17,7 +17,7 @@ const run = promisify(execFile)
 const repository = join(import.meta.dirname, '../..')
 const dockerfile = readFileSync(join(repository, 'Dockerfile'), 'utf8')
 // Installing the packages takes most of it.
-t.setTimeout(180_000)
+t.setTimeout(600_000)
 
 const NO_NETWORK = /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|ERR_SOCKET_TIMEOUT/
 

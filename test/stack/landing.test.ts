@@ -14,7 +14,7 @@ if (executablePath === undefined) {
 const axe = await readFile(createRequire(import.meta.url).resolve('axe-core'), 'utf8')
 
 let browser: Browser
-t.setTimeout(180_000)
+t.setTimeout(600_000)
 
 /** A page of a service of its own, and what must stay empty: complaints of the browser, and requests that leave the service. */
 interface Visit {

@@ -8,7 +8,7 @@ import { parse } from 'yaml'
 
 const folder = join(import.meta.dirname, '../../monitoring')
 // Windows of days are many evaluations.
-t.setTimeout(180_000)
+t.setTimeout(600_000)
 
 interface Tool {
   command: string

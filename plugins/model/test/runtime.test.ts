@@ -12,7 +12,7 @@ import { tensorsOf } from '../tensors.ts'
 import { type Version, build, repository as tinyRepository, repositoryOf, sigmoid, tiny } from './helper.ts'
 import { slowModel } from './slow-model.ts'
 
-t.setTimeout(150_000)
+t.setTimeout(600_000)
 
 /** A row that takes the slow model some seconds. */
 const ENDLESS = 5000
@@ -104,7 +104,13 @@ t.test('auto: inline, or in a thread if a run takes long', async (t) => {
 })
 
 t.test('a slow model stops nobody else, and who closes waits for its runs', async (t) => {
-  const app = await build(t, { repository: repositoryOf(t, [slow('1')]), execution: 'thread', maxBatchSize: 10 })
+  const app = await build(t, {
+    repository: repositoryOf(t, [slow('1')]),
+    execution: 'thread',
+    maxBatchSize: 10,
+    runTimeoutMs: 300_000,
+    drainTimeoutMs: 300_000
+  })
   app.get('/ping', async () => 'pong')
   let answered = 0
   const clients = Array.from({ length: 50 }, async (_, i) => {
@@ -207,7 +213,7 @@ t.test('a thread that ends by what is thrown in it says what', async (t) => {
     await openPool(Buffer.from(''), {}, { ...options, onCrash: tell('told') }).catch(tell('failed'))`
   const file = join(folder, 'service.mjs')
   writeFileSync(file, script)
-  const { stdout } = spawnSync(process.execPath, ['--import', thrower, file], { encoding: 'utf8', timeout: 60_000 })
+  const { stdout } = spawnSync(process.execPath, ['--import', thrower, file], { encoding: 'utf8', timeout: 300_000 })
   t.equal(stdout, 'told TF_ERR_MODEL_CRASHED out of something\nfailed TF_ERR_MODEL_CRASHED out of something\n')
 })
 
@@ -255,7 +261,8 @@ t.test('a service exits without a thread that is late, or ends well when its run
     if (process.argv[3] === 'exit') process.exit(3)`
   const file = join(folder, 'service.mjs')
   writeFileSync(file, script)
-  const run = (...args: string[]) => spawnSync(process.execPath, [file, ...args], { encoding: 'utf8', timeout: 60_000 })
+  const run = (...args: string[]) =>
+    spawnSync(process.execPath, [file, ...args], { encoding: 'utf8', timeout: 300_000 })
   const late = run('9000', 'exit')
   t.match(late, {
     signal: 'SIGKILL',

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { glob, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
@@ -70,6 +70,41 @@ t.test('README.md says which model of real prices there is, and when what it lea
   const { manifest } = app.model.versions.find(({ manifest: { source } }) => source === 'historical')!
   const { version, trained_at } = manifest
   t.ok((await read('README.md')).includes(`version ${version}, learned from prices until ${trained_at.slice(0, 10)}`))
+})
+
+/** All that the service is made of, without tests and builds. */
+async function sources(): Promise<string> {
+  const files = await Array.fromAsync(
+    glob(['*.ts', '{domain,plugins,routes,sources}/**/*.ts'], {
+      cwd: join(import.meta.dirname, '..'),
+      exclude: ['**/{test,dist,node_modules}/**']
+    })
+  )
+  t.ok(files.length > 50)
+  return (await Promise.all(files.map(read))).join('\n')
+}
+
+t.test('docs/monitoring.md has every line of the log from warnings on, by its level, and no other', async (t) => {
+  const code = await sources()
+  const guide = await read('docs/monitoring.md')
+  for (const level of ['fatal', 'error', 'warn']) {
+    const said = [...code.matchAll(new RegExp(`log\\.${level}\\([^]*?'([a-zA-Z][^']+)'\\s*\\)`, 'g'))]
+    const [, lines = ''] = new RegExp(`^\\| \\d0 \\\`${level}\\\` \\|[^|]*\\| (.*) \\|$`, 'm').exec(guide) ?? []
+    const listed = [...lines.replaceAll(/\([^)]*\)/g, '').matchAll(/`([^`]+)`/g)]
+    const unique = (found: RegExpMatchArray[]): string[] => [...new Set(found.map(([, line]) => line!))].toSorted()
+    t.same(unique(listed), unique(said), level)
+  }
+})
+
+t.test('what the runbook looks for in the log is what the service says', async (t) => {
+  const code = await sources()
+  const runbook = await read('monitoring/runbook.md')
+  const searches = [...runbook.matchAll(/^ +docker compose logs .*\bapi \| (grep .*)$/gm)].map(([, search]) => search!)
+  const phrases = searches
+    .flatMap((search) => [...search.matchAll(/'([^']+)'/g)].flatMap(([, pattern]) => pattern!.split('|')))
+    .filter((phrase) => /^[\w -]+$/.test(phrase))
+  t.ok(phrases.length >= 8, phrases.join(', '))
+  for (const phrase of phrases) t.ok(code.includes(phrase), phrase)
 })
 
 t.test('README.md says how many alert rules there are', async (t) => {

@@ -1,4 +1,5 @@
-import { glob, readFile } from 'node:fs/promises'
+import { globSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
@@ -74,12 +75,10 @@ t.test('README.md says which model of real prices there is, and when what it lea
 
 /** All that the service is made of, without tests and builds. */
 async function sources(): Promise<string> {
-  const files = await Array.fromAsync(
-    glob(['*.ts', '{domain,plugins,routes,sources}/**/*.ts'], {
-      cwd: join(import.meta.dirname, '..'),
-      exclude: ['**/{test,dist,node_modules}/**']
-    })
-  )
+  const files = globSync(['*.ts', '{domain,plugins,routes,sources}/**/*.ts'], {
+    cwd: join(import.meta.dirname, '..'),
+    exclude: ['**/{test,dist,node_modules}/**']
+  })
   t.ok(files.length > 50)
   return (await Promise.all(files.map(read))).join('\n')
 }

@@ -7,7 +7,14 @@ import { envExample, metricsDocument, renderReadme, settingsTable } from '../doc
 import { dashboardJson } from '../monitoring/dashboard.ts'
 import { build } from './helper.ts'
 
-const read = async (file: string): Promise<string> => readFile(join(import.meta.dirname, '..', file), 'utf8')
+const root = join(import.meta.dirname, '..')
+const read = async (file: string): Promise<string> => readFile(join(root, file), 'utf8')
+/** All that the service is made of, without tests and builds. */
+const files = globSync(['*.ts', '{domain,plugins,routes,sources}/**/*.ts'], {
+  cwd: root,
+  exclude: ['**/{test,dist,node_modules}/**']
+})
+const code = (await Promise.all(files.map(read))).join('\n')
 
 t.test("README.md quotes real replies and today's settings (else: npm run docs)", async (t) => {
   const readme = await read('README.md')
@@ -73,18 +80,8 @@ t.test('README.md says which model of real prices there is, and when what it lea
   t.ok((await read('README.md')).includes(`version ${version}, learned from prices until ${trained_at.slice(0, 10)}`))
 })
 
-/** All that the service is made of, without tests and builds. */
-async function sources(): Promise<string> {
-  const files = globSync(['*.ts', '{domain,plugins,routes,sources}/**/*.ts'], {
-    cwd: join(import.meta.dirname, '..'),
-    exclude: ['**/{test,dist,node_modules}/**']
-  })
-  t.ok(files.length > 50)
-  return (await Promise.all(files.map(read))).join('\n')
-}
-
 t.test('docs/monitoring.md has every line of the log from warnings on, by its level, and no other', async (t) => {
-  const code = await sources()
+  t.ok(files.length > 50)
   const guide = await read('docs/monitoring.md')
   for (const level of ['fatal', 'error', 'warn']) {
     const said = [...code.matchAll(new RegExp(`log\\.${level}\\([^]*?'([a-zA-Z][^']+)'\\s*\\)`, 'g'))]
@@ -96,7 +93,7 @@ t.test('docs/monitoring.md has every line of the log from warnings on, by its le
 })
 
 t.test('what the runbook looks for in the log is what the service says', async (t) => {
-  const code = await sources()
+  t.ok(files.length > 50)
   const runbook = await read('monitoring/runbook.md')
   const searches = [...runbook.matchAll(/^ +docker compose logs .*\bapi \| (grep .*)$/gm)].map(([, search]) => search!)
   const phrases = searches

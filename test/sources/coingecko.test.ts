@@ -4,7 +4,7 @@ import type { Fetched } from '../../domain/market.ts'
 import { coingeckoSource } from '../../sources/coingecko.ts'
 import { createQuota } from '../../sources/quota.ts'
 import { createUpstream, UpstreamError, type UpstreamOptions } from '../../sources/upstream.ts'
-import { FAULTS, patienceWith, type Handler, type Stub, TOO_LARGE, json, startStub } from './stub.ts'
+import { FAULTS, type Handler, type Stub, json, optionsFor, startStub } from './stub.ts'
 
 /** A row in the form of CoinGecko's, of an invented coin. */
 function row(id: string, over: object = {}): Record<string, unknown> {
@@ -301,10 +301,9 @@ t.test('the quota bounds requests and retries, and keeps some of them for the li
 })
 
 for (const fault of FAULTS) {
-  const { name, expected, handler, origin } = fault
+  const { name, expected, handler } = fault
   t.test(`${name}: ${expected}, whatever is asked`, async (t) => {
-    const options = { ...patienceWith(fault), maxBytes: TOO_LARGE - 1, failures: 100, ...(origin && { origin }) }
-    const { source } = await build(t, handler, options)
+    const { source } = await build(t, handler, { ...optionsFor(fault), failures: 100 })
     const all = [source.largest(), source.byIds(['a']), source.search('a'), source.details('a')]
     for (const fetched of await Promise.all(all)) {
       t.match(fetched, { ok: false, error: expected, cause: UpstreamError })

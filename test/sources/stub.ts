@@ -64,11 +64,16 @@ export interface Fault {
 /** Bytes of a reply that is too large for an upstream with `maxBytes` of less. */
 export const TOO_LARGE = 100_000
 
-/** Deadlines for a fault: short where they are what ends it. Elsewhere a slow machine, or resolver, must not. */
-export function patienceWith({ expected }: Fault): { attemptTimeout: number; deadline: number } {
-  return expected === 'timeout' ? { attemptTimeout: 500, deadline: 1000 } : { attemptTimeout: 20_000, deadline: 20_000 }
+/**
+ * What an upstream needs to fail in this way: the origin, a bound that is too small, and deadlines, which are short where they are
+ * what ends it. Elsewhere a slow machine, or resolver, must not.
+ */
+export function optionsFor({ expected, origin }: Fault) {
+  const [attemptTimeout, deadline] = expected === 'timeout' ? [500, 1000] : [20_000, 20_000]
+  return { attemptTimeout, deadline, maxBytes: TOO_LARGE - 1, ...(origin && { origin }) }
 }
 
+/** Every way in which an upstream can fail. */
 export const FAULTS: readonly Fault[] = [
   { name: 'no answer', expected: 'timeout', handler: () => undefined },
   {

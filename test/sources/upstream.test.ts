@@ -8,7 +8,7 @@ import {
   UpstreamError,
   createUpstream
 } from '../../sources/upstream.ts'
-import { FAULTS, patienceWith, type Handler, type Stub, TOO_LARGE, json, startStub } from './stub.ts'
+import { FAULTS, type Handler, type Stub, json, optionsFor, startStub } from './stub.ts'
 
 type Options = Partial<UpstreamOptions>
 
@@ -57,17 +57,11 @@ t.test('what is asked, and what is answered', async (t) => {
 })
 
 for (const fault of FAULTS) {
-  const { name, expected, handler, origin } = fault
+  const { name, expected, handler } = fault
   // What is JSON is a matter for the source that reads it.
   if (name === 'JSON of another form') continue
   t.test(`${name} is ${expected}`, async (t) => {
-    const options = {
-      retries: 0,
-      ...patienceWith(fault),
-      maxBytes: TOO_LARGE - 1,
-      ...(origin && { origin })
-    }
-    const { upstream } = await build(t, handler, options)
+    const { upstream } = await build(t, handler, { ...optionsFor(fault), retries: 0 })
     const error = await failure(upstream.get('/secret', { query: { key: 'confidential' } }))
     t.equal(error.reason, expected)
     t.match(error.message, /^yahoo: GET \/secret /)
@@ -89,7 +83,7 @@ t.test('what may be over in a moment is asked again, and nothing else', async (t
   ] as const) {
     const fault = FAULTS.find((one) => one.name === name)!
     let retried = 0
-    const { attemptTimeout } = patienceWith(fault)
+    const { attemptTimeout } = optionsFor(fault)
     const options = { attemptTimeout, deadline: 60_000, onRetry: () => retried++ }
     const { upstream, stub } = await build(t, failing(1, fault.handler), options)
     if (again) t.match(await upstream.get('/x'), { url: '/x' }, name)

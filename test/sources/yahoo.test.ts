@@ -3,7 +3,7 @@ import type { MarketSource } from '../../domain/market.ts'
 import { UNIVERSES } from '../../sources/universes.ts'
 import { type Upstream, createUpstream } from '../../sources/upstream.ts'
 import { yahooSource } from '../../sources/yahoo.ts'
-import { FAULTS, patienceWith, type Handler, type Stub, TOO_LARGE, json, startStub } from './stub.ts'
+import { FAULTS, type Handler, type Stub, json, optionsFor, startStub } from './stub.ts'
 
 /** Midday in New York: the session of 2026-11-20 is open. */
 const NOW = new Date('2026-11-20T17:00:00Z')
@@ -296,12 +296,11 @@ t.test('what is no chart is said to be none', async (t) => {
 for (const fault of FAULTS) {
   const { name, expected, handler, origin } = fault
   t.test(`${name}: only the symbols concerned fail, as ${expected}`, async (t) => {
-    const options = { ...patienceWith(fault), maxBytes: TOO_LARGE - 1, ...(origin && { origin }) }
     const { source } = await build(
       t,
       (request, response, body) =>
         request.url!.includes('GOOD') ? json(response, chart(WEEK)) : handler(request, response, body),
-      options
+      optionsFor(fault)
     )
     const history = await source.history(['BAD', 'GOOD'], 300)
     t.same([...history.keys()], ['BAD', 'GOOD'])

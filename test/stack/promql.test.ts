@@ -45,7 +45,7 @@ function labelsOf(
 }
 
 /** Series of a question's answer, as promtool reads them; none where there is no answer to compare, or none that a legend does not hide. */
-function answered(id: number, query: Query, answer: readonly SeriesData[]): { labels: string; value: number }[] {
+function answered(query: Query, id: number, answer: readonly SeriesData[]): { labels: string; value: number }[] {
   // A heat map is of single buckets, PromQL's of cumulative ones.
   if (query.kind === 'heatmap' || metricsOfQuery(query).some((name) => name in runtime)) return []
   const series = answer.map(({ name, points }) => ({ labels: labelsOf(query, name, id), value: points.at(-1) ?? null }))
@@ -81,7 +81,7 @@ t.test('a minute of traffic: its answers are those of PromQL', { skip }, async (
       series.set(name, [...(series.get(name) ?? []), value])
     }
   }
-  const answers = [...ring.since(0).queries].map((answer, i) => answered(i, queries[i]!, answer))
+  const answers = [...ring.since(0).queries].map((answer, i) => answered(queries[i]!, i, answer))
   const questions = queries.flatMap((query, i) => (answers[i]!.length > 0 ? [differences(query, i)] : []))
   const alive = answers.filter((answer) => answer.some(({ value }) => value > 0))
   t.ok(alive.length >= 10, `${questions.length} questions, ${alive.length} of them with answers above 0`)
